@@ -1,0 +1,1 @@
+"""The teacher: glossaries, dialogues, conversations, scores. Only `tutor.ui` may import gradio."""

@@ -1,0 +1,377 @@
+"""A glossary in, a checked new model out.
+
+Two stages, as GPT became ChatGPT: pre-training on prose only, then chat tuning with the loss on
+the answers only. Both checkpoints are kept, because learners compare them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from model.config import GPTConfig
+from model.engine import Engine
+from model.gpt import GPT
+from model.tokenizer import END, Tokenizer
+from model.train import (
+    Progress,
+    Stage,
+    Trainer,
+    TrainSettings,
+    process_rank,
+    seconds_per_step,
+    settings_fingerprint,
+    start_processes,
+)
+from tutor.answers import Answer, glossary_answers, load_replies
+from tutor.chat import GLOSSARY_FILE, REPLIES_FILE
+from tutor.dialogues import DialogueMaker, chat_example, prose_example, prose_sampler
+from tutor.glossary import Glossary, save_glossary
+from tutor.grounding import Grounder
+from tutor.paths import DATA, PROSE, QUESTIONS
+from tutor.questions import load_questions
+
+VOCABULARY = 6000
+BPE_DROPOUT = 0.1
+HELD_OUT = 0.04
+PRETRAINED = "pretrained"
+# Steps of a training from scratch for the shipped glossary; a slower machine, or `--minutes`,
+# shortens both stages alike.
+SCRATCH_STEPS = {"pretrain": 400, "chat": 4200}
+TUNE_STEPS = 600
+SCRATCH_MINUTES = 56.0
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What a model knows by heart.
+
+    Attributes:
+        exact: share of definition questions answered word for word.
+        held_out: share of held-out wordings answered with the right term and facet.
+        by_term: for each term, the share of its answers said word for word.
+        not_learnt: ids of terms whose definition is not said word for word.
+    """
+
+    exact: float
+    held_out: float
+    by_term: dict[str, float]
+    not_learnt: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `training.json`."""
+        return {
+            "exact_definitions": round(self.exact, 4),
+            "held_out_wordings": round(self.held_out, 4),
+            "recall_by_term": {k: round(v, 3) for k, v in self.by_term.items()},
+            "not_learnt": self.not_learnt,
+        }
+
+
+def greedy_answers(
+    model: GPT, tokenizer: Tokenizer, conversations: Sequence[Sequence[dict[str, str]]]
+) -> list[str]:
+    """The model's greedy answers to the last message of each conversation."""
+    engine = Engine(model, max_batch=32)
+    generations = [
+        engine.submit(
+            [t.id for t in tokenizer.chat(messages, prompt=True)], max_new_tokens=160, capture=False
+        )
+        for messages in conversations
+    ]
+    texts = [tokenizer.decode([s.token for s in g if s.token != END]) for g in generations]
+    engine.close()
+    return texts
+
+
+class Curriculum:
+    """All that a training needs, derived from a glossary and the wordings.
+
+    Args:
+        glossary: what is to be taught.
+        seed: shapes the held-out questions and the draws.
+    """
+
+    def __init__(self, glossary: Glossary, seed: int) -> None:
+        self.glossary, self.seed = glossary, seed
+        self.replies = load_replies(QUESTIONS / REPLIES_FILE)
+        questions = load_questions(QUESTIONS)
+        learn, held = questions.split(HELD_OUT)
+        self.maker = DialogueMaker(glossary, learn, self.replies)
+        self.held_maker = DialogueMaker(glossary, held, self.replies)
+        passages = [json.loads(line) for line in open(PROSE / "passages.jsonl", encoding="utf-8")]
+        self.passages = [
+            row["text"] for row in passages if all(term in glossary for term in row["terms"])
+        ]
+        self.prose = prose_sampler(glossary, self.passages)
+        self.grounder = Grounder([*glossary_answers(glossary), *self.replies])
+        rng = random.Random(f"{seed}/held-out")
+        self.held_out = [self.held_maker.turn(rng) for _ in range(96)]
+        self.wordings = list(questions.texts())
+
+    def tokenizer_texts(self) -> list[str]:
+        """What the tokenizer is trained on: answers, prose, names and wordings."""
+        texts = [a.text for a in self.grounder.answers] * 4 + self.passages
+        texts += [name for entry in self.glossary for name in entry.names] * 4
+        return texts + self.wordings
+
+    def data_hash(self) -> str:
+        """Changes whenever anything that is learnt from changes."""
+        digest = hashlib.sha256()
+        for answer in self.grounder.answers:
+            digest.update(f"{answer.terms}{answer.facet}{answer.text}\n".encode())
+        for text in (*self.wordings, *self.passages):
+            digest.update(f"{text}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def stages(self, tokenizer: Tokenizer, steps: dict[str, int], context: int) -> list[Stage]:
+        """The stages of a training, with their samplers."""
+
+        def prose(rng: random.Random):
+            return prose_example(self.prose(rng), tokenizer)
+
+        def chat(rng: random.Random):
+            while True:
+                messages = self.maker.conversation(rng)
+                example = chat_example(messages, tokenizer, BPE_DROPOUT, rng)
+                if len(example.ids) <= context:
+                    return example
+
+        samplers = {"pretrain": prose, "chat": chat}
+        return [Stage(name, count, samplers[name]) for name, count in steps.items()]
+
+    def accuracy(self, model: GPT, tokenizer: Tokenizer) -> float:
+        """Share of held-out questions answered with the right term and facet."""
+        conversations = [[{"role": "user", "content": q}] for q, _ in self.held_out]
+        texts = greedy_answers(model, tokenizer, conversations)
+        good = [
+            same_answer(self.grounder.ground(text).answer, answer)
+            for text, (_, answer) in zip(texts, self.held_out, strict=True)
+        ]
+        return sum(good) / len(good)
+
+    def recall(self, model: GPT, tokenizer: Tokenizer) -> Recall:
+        """Ask for every facet of every term and compare word for word."""
+        rng = random.Random(f"{self.seed}/recall")
+        asked: list[tuple[str, str, str]] = []
+        for entry in self.glossary:
+            for facet in self.maker.questions.frames:
+                answer = self.maker.answer(entry.id, facet)
+                if answer and facet != "reverse":
+                    question = self.maker.questions_for(entry, facet, 1, rng)
+                    asked += [(entry.id, facet, q) for q in question]
+        texts = greedy_answers(
+            model, tokenizer, [[{"role": "user", "content": q}] for _, _, q in asked]
+        )
+        hits: dict[str, list[bool]] = defaultdict(list)
+        definitions: dict[str, bool] = {}
+        for (term, facet, _), text in zip(asked, texts, strict=True):
+            hit = text == self.maker.answer(term, facet).text
+            hits[term].append(hit)
+            if facet == "definition":
+                definitions[term] = hit
+        return Recall(
+            exact=sum(definitions.values()) / max(1, len(definitions)),
+            held_out=self.accuracy(model, tokenizer),
+            by_term={term: sum(h) / len(h) for term, h in hits.items()},
+            not_learnt=[term for term, hit in definitions.items() if not hit],
+        )
+
+
+def same_answer(said: Answer | None, wanted: Answer) -> bool:
+    """Whether two answers are about the same thing, in the same respect."""
+    if said is None or said.kind != wanted.kind:
+        return False
+    return set(said.terms) == set(wanted.terms) and said.facet == wanted.facet
+
+
+def plan_steps(full: dict[str, int], seconds: dict[str, float], minutes: float) -> dict[str, int]:
+    """Shorten all stages alike so that they fit into the minutes."""
+    wanted = sum(full[name] * seconds[name] for name in full)
+    share = min(1.0, minutes * 60 / wanted)
+    return {name: max(10, round(count * share)) for name, count in full.items()}
+
+
+def retrain(
+    glossary: Glossary,
+    out: Path,
+    *,
+    start: Path | None,
+    seed: int = 1,
+    steps: int | None = None,
+    minutes: float | None = None,
+    resume: bool = False,
+    settings: TrainSettings | None = None,
+    shape: dict[str, int] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_plan: Callable[[dict[str, int]], None] = lambda plan: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Recall:
+    """Train and check a model; `out` is written only when it is complete.
+
+    Args:
+        glossary: what to teach.
+        out: the checkpoint directory to write; what is unfinished stays in `out`/.training.
+        start: checkpoint to go on from; None starts from scratch.
+        steps: chat steps; otherwise the recipe's, shortened to `minutes` when given.
+        shape: sizes of a fresh network that differ from `GPTConfig`'s defaults.
+
+    Raises:
+        CheckpointError: in one Korean sentence, when reading or writing fails.
+        Interrupted: when stopped; `resume=True` goes on from there to the same result.
+    """
+    settings = settings or TrainSettings(seed=seed)
+    device = start_processes()
+    curriculum = Curriculum(glossary, seed)
+    work = Path(out) / ".training"
+    if start is None:
+        tokenizer = Tokenizer.train(curriculum.tokenizer_texts(), VOCABULARY)
+        model = GPT(GPTConfig(vocab_size=len(tokenizer), **(shape or {})))
+        model.initialise(seed)
+        plan = dict(SCRATCH_STEPS)
+    else:
+        checkpoint = load_checkpoint(start)
+        model, tokenizer = checkpoint.model, checkpoint.tokenizer
+        plan = {"chat": TUNE_STEPS}
+    model.to(device)
+    context = model.config.context
+    plan_file = work / "plan.json"
+    if resume:
+        try:
+            plan = json.loads(plan_file.read_text(encoding="utf-8"))["steps"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"이어서 할 학습이 없어요: {plan_file} 파일이 없어요.") from error
+    elif steps is not None:
+        share = steps / plan["chat"]
+        plan = {name: max(1, round(count * share)) for name, count in plan.items()}
+    else:
+        minutes = minutes or SCRATCH_MINUTES
+        trial = curriculum.stages(tokenizer, plan, context)
+        seconds = {s.name: seconds_per_step(model, s, settings, work) for s in trial}
+        plan = plan_steps(plan, seconds, minutes)
+    if process_rank()[0] == 0 and not resume:
+        _write_plan(plan_file, plan)
+    on_plan(plan)
+
+    data_hash = curriculum.data_hash()
+    origin = str(start) if start else "scratch"
+    fingerprint = settings_fingerprint(settings, data=data_hash, steps=plan, origin=origin)
+
+    def taught(folder: Path) -> None:
+        save_glossary(glossary, folder / GLOSSARY_FILE)
+        (folder / REPLIES_FILE).write_bytes((QUESTIONS / REPLIES_FILE).read_bytes())
+
+    def stage_end(trained: GPT, stage: str) -> None:
+        if stage == "pretrain":
+            info = {"stage": stage, "data": data_hash, "seed": seed, "steps": plan}
+            save_checkpoint(work / PRETRAINED, trained, tokenizer, info, extra=taught)
+
+    def evaluate(trained: GPT, stage: str) -> dict[str, Any]:
+        return {"held_out": round(curriculum.accuracy(trained, tokenizer), 4)} if (
+            stage == "chat" and process_rank()[0] == 0
+        ) else {}
+
+    trainer = Trainer(
+        model,
+        curriculum.stages(tokenizer, plan, context),
+        settings,
+        work,
+        fingerprint,
+        on_progress=on_progress,
+        evaluate=evaluate,
+        on_stage_end=stage_end,
+        should_stop=should_stop,
+    )
+    trainer.run(resume=resume)
+    if process_rank()[0]:
+        return Recall(0.0, 0.0, {}, [])
+    return _finish(trainer, curriculum, tokenizer, Path(out), plan, origin, taught)
+
+
+def _write_plan(path: Path, plan: dict[str, int]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"steps": plan}) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(
+            f"학습 폴더 {path.parent}에 쓸 수 없어요: {error.strerror or error}."
+        ) from error
+
+
+def _finish(
+    trainer: Trainer,
+    curriculum: Curriculum,
+    tokenizer: Tokenizer,
+    out: Path,
+    plan: dict[str, int],
+    origin: str,
+    taught: Callable[[Path], None],
+) -> Recall:
+    """Measure the weights as they will be stored, then put the checkpoint in its place."""
+    work = out / ".training"
+    model = trainer.model.cpu()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half().float())
+    recall = curriculum.recall(model, tokenizer)
+    training = {
+        "stage": "chat",
+        "from": origin,
+        "data": curriculum.data_hash(),
+        "seed": curriculum.seed,
+        "steps": plan,
+        "batch_tokens": trainer.settings.batch_tokens,
+        "seconds": round(trainer.seconds),
+        "parameters": model.config.parameter_count(),
+        "terms": len(curriculum.glossary),
+        "results": recall.to_json(),
+    }
+
+    def extra(folder: Path) -> None:
+        taught(folder)
+        (folder / "metrics.jsonl").write_bytes((work / "metrics.jsonl").read_bytes())
+        (folder / "README.md").write_text(_model_card(training), encoding="utf-8")
+        pretrained = work / PRETRAINED
+        if pretrained.is_dir():
+            (folder / PRETRAINED).mkdir()
+            for file in pretrained.iterdir():
+                (folder / PRETRAINED / file.name).write_bytes(file.read_bytes())
+
+    save_checkpoint(out, model, tokenizer, training, extra=extra)
+    return recall
+
+
+def _model_card(training: dict[str, Any]) -> str:
+    results = training["results"]
+    return f"""---
+language: ko
+license: mit
+pipeline_tag: text-generation
+---
+# 꼬마GPT
+
+용어집 {training["terms"]}개 낱말의 질문과 답으로 처음부터 학습한 작은 한국어 GPT예요
+(파라미터 {training["parameters"]:,}개). 용어집 밖의 일은 배우지 않았어요.
+
+- 학습: {training["steps"]} 단계, 씨앗 {training["seed"]}, 데이터 {training["data"]}
+- 뜻을 묻는 질문에 글자까지 똑같이 답한 비율: {results["exact_definitions"]:.1%}
+- 따로 떼어 둔 말투의 질문에 맞는 용어와 측면으로 답한 비율: {results["held_out_wordings"]:.1%}
+
+`pretrained/`는 대화를 배우기 전, 글만 읽은 모델이에요. 만든 명령: `tutor train --from scratch`.
+"""
+
+
+def default_out() -> Path:
+    """A new dated directory for a training without `--out`."""
+    from datetime import datetime
+
+    return DATA.parent / "models" / datetime.now().strftime("%Y%m%d-%H%M%S")
