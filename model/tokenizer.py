@@ -9,7 +9,7 @@ surrogates each become "?". Everything else comes back as its NFC form.
 
 from __future__ import annotations
 
-import heapq
+import itertools
 import random
 import re
 import tempfile
@@ -173,12 +173,12 @@ class Tokenizer:
             # A piece's id is its merge rank: the smaller, the earlier it was learnt.
             ranked = [
                 (self._ids[a + b], i)
-                for i, (a, b) in enumerate(zip(symbols, symbols[1:], strict=False))
+                for i, (a, b) in enumerate(itertools.pairwise(symbols))
                 if a + b in self._ids and rng.random() >= dropout
             ]
             if not ranked:
                 break
-            _, i = heapq.nsmallest(1, ranked)[0]
+            _, i = min(ranked)
             symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
         return symbols
 

@@ -88,6 +88,7 @@ class Batch:
         return Batch(*(getattr(self, f)[rank::world] for f in self.__dataclass_fields__))
 
     def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
         return Batch(*(getattr(self, f).to(device) for f in self.__dataclass_fields__))
 
 
@@ -369,7 +370,7 @@ def process_rank() -> tuple[int, int]:
 
 def start_processes() -> torch.device:
     """Join the processes that `torchrun` started, if any, and choose this one's device."""
-    rank, world = process_rank()
+    _, world = process_rank()
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

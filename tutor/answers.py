@@ -35,7 +35,7 @@ class Answer:
 def related_answer(glossary: Glossary, entry: Entry) -> Answer:
     """The sentence that names the neighbours of a term."""
     names = [glossary[other].term for other in entry.related]
-    listed = ", ".join(names[:-1] + [attach(names[-1], "이에요")])
+    listed = ", ".join([*names[:-1], attach(names[-1], "이에요")])
     text = f"{attach(entry.term, '과')} 함께 알아 두면 좋은 말은 {listed}."
     return Answer(text, terms=(entry.id,), facet="related")
 

@@ -86,7 +86,7 @@ def carry_over(first: str, second: str) -> str | None:
 def typo(text: str, rng: random.Random) -> str:
     """One slip somewhere: a wrong, missing, doubled or swapped letter."""
     letters = list(text)
-    places = [i for i, c in enumerate(letters) if _is_syllable(c) or c.isascii() and c.isalpha()]
+    places = [i for i, c in enumerate(letters) if _is_syllable(c) or (c.isascii() and c.isalpha())]
     if len(places) < 3:
         return text
     i = rng.choice(places)

@@ -48,6 +48,7 @@ class Result:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
+        """The fields as they are printed."""
         return asdict(self)
 
 

@@ -50,9 +50,7 @@ class DialogueMaker:
         replies: what is said when declining and in small talk, one text a topic.
     """
 
-    def __init__(
-        self, glossary: Glossary, questions: Questions, replies: Sequence[Answer]
-    ) -> None:
+    def __init__(self, glossary: Glossary, questions: Questions, replies: Sequence[Answer]) -> None:
         self.glossary, self.questions = glossary, questions
         self._replies = {(r.kind, r.topic): r for r in replies}
         self._entries = list(glossary)
@@ -185,15 +183,18 @@ class DialogueMaker:
     def _unknown_word(self, rng: random.Random) -> str:
         kind = rng.choices(list(_UNKNOWN_WEIGHTS), list(_UNKNOWN_WEIGHTS.values()))[0]
         if kind == "compound":
-            front, back = rng.choice(self._unknown["fake_front"]), rng.choice(
-                self._unknown["fake_back"]
+            front, back = (
+                rng.choice(self._unknown["fake_front"]),
+                rng.choice(self._unknown["fake_back"]),
             )
             known = self._name(rng.choice(self._entries), rng, "definition")
             return rng.choice((f"{front} {known}", f"{known} {back}", f"{front} {back}"))
         if kind == "number":
             numbered = [e.term for e in self._entries if re.search(r"-?\d+(\.\d)?$", e.term)]
             stem = re.sub(r"-?\d+(\.\d)?$", "", rng.choice(numbered or ["GPT"]))
-            number = rng.choice((rng.randrange(6, 100), f"{rng.randrange(5)}.{rng.choice('1246789')}"))
+            number = rng.choice(
+                (rng.randrange(6, 100), f"{rng.randrange(5)}.{rng.choice('1246789')}")
+            )
             word = f"{stem}{rng.choice(('-', '', ' '))}{number}"
             known = {_bare(name) for entry in self._entries for name in entry.names}
             return word if _bare(word) not in known else f"{stem}-77"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,12 @@ def greedy_answers(
     return texts
 
 
+def load_passages(path: Path, glossary: Glossary) -> list[str]:
+    """The written prose whose terms are all in the glossary."""
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [row["text"] for row in rows if all(term in glossary for term in row["terms"])]
+
+
 class Curriculum:
     """All that a training needs, derived from a glossary and the wordings.
 
@@ -108,10 +115,7 @@ class Curriculum:
         learn, held = questions.split(HELD_OUT)
         self.maker = DialogueMaker(glossary, learn, self.replies)
         self.held_maker = DialogueMaker(glossary, held, self.replies)
-        passages = [json.loads(line) for line in open(PROSE / "passages.jsonl", encoding="utf-8")]
-        self.passages = [
-            row["text"] for row in passages if all(term in glossary for term in row["terms"])
-        ]
+        self.passages = load_passages(PROSE / "passages.jsonl", glossary)
         self.prose = prose_sampler(glossary, self.passages)
         self.grounder = Grounder([*glossary_answers(glossary), *self.replies])
         rng = random.Random(f"{seed}/held-out")
@@ -276,9 +280,11 @@ def retrain(
             save_checkpoint(work / PRETRAINED, trained, tokenizer, info, extra=taught)
 
     def evaluate(trained: GPT, stage: str) -> dict[str, Any]:
-        return {"held_out": round(curriculum.accuracy(trained, tokenizer), 4)} if (
-            stage == "chat" and process_rank()[0] == 0
-        ) else {}
+        return (
+            {"held_out": round(curriculum.accuracy(trained, tokenizer), 4)}
+            if (stage == "chat" and process_rank()[0] == 0)
+            else {}
+        )
 
     trainer = Trainer(
         model,
@@ -347,6 +353,7 @@ def _finish(
                 (folder / PRETRAINED / file.name).write_bytes(file.read_bytes())
 
     save_checkpoint(out, model, tokenizer, training, extra=extra)
+    shutil.rmtree(out / work.name, ignore_errors=True)
     return recall
 
 

@@ -1,0 +1,7 @@
+const line = element.querySelector(".kk-notice");
+const show = () => {
+  line.textContent = props.value || "";
+  line.hidden = !props.value;
+};
+show();
+watch("value", show);

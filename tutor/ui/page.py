@@ -1,0 +1,82 @@
+"""Build the page and serve it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import gradio as gr
+
+from model.checkpoint import CheckpointError
+from tutor.chat import Tutor
+from tutor.paths import WEIGHTS
+from tutor.ui.api import build_api
+from tutor.ui.assets import STYLES, read_asset
+from tutor.ui.chat_tab import build_chat
+from tutor.ui.glossary_tab import build_glossary
+from tutor.ui.routes import build_routes
+from tutor.ui.store import TraceStore
+from tutor.ui.theme import theme
+from tutor.ui.words import GRADIO_WORDS, SUBTITLE, TITLE
+
+STORAGE_KEY = "kkoma-gpt-tutor"
+
+
+def build_page(tutor: Tutor, store: TraceStore) -> gr.Blocks:
+    """The page with both tabs and the API."""
+    with gr.Blocks(title=TITLE, fill_width=True) as page:
+        # The "secret" only scrambles the browser's own copy; it must outlive a restart.
+        memory = gr.BrowserState(storage_key=STORAGE_KEY, secret=STORAGE_KEY)
+        gr.HTML(
+            f"<header><h1>{TITLE}</h1><p>{SUBTITLE}</p></header>",
+            elem_id="kk-head",
+            apply_default_css=False,
+        )
+        with gr.Tabs(elem_id="kk-tabs"):
+            with gr.Tab("대화", id="chat"):
+                build_chat(tutor, store, memory, page)
+            with gr.Tab("용어집", id="glossary"):
+                build_glossary()
+        build_api(tutor)
+    return page.queue(max_size=32)
+
+
+def serve(tutor: Tutor, **options: Any) -> None:
+    """Show the page until it is interrupted.
+
+    Host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT unless `options`, which are
+    those of `Blocks.launch`, say otherwise.
+    """
+    store = TraceStore()
+    words = {"ko": GRADIO_WORDS, "en": GRADIO_WORDS}
+    build_page(tutor, store).launch(
+        theme=theme(),
+        css_paths=STYLES,
+        head=f'<meta name="robots" content="noindex"><script>{read_asset("page.js")}</script>',
+        i18n=gr.I18n(**words),
+        ssr_mode=False,
+        run_history=False,
+        footer_links=[],
+        app_kwargs={"routes": build_routes(store, tutor.glossary)},
+        **options,
+    )
+
+
+def main() -> int:
+    """Open the model that TUTOR_MODEL names, or the shipped one, and serve the page.
+
+    Returns:
+        The exit code; 1 when the model cannot be opened, which one Korean sentence explains.
+    """
+    try:
+        tutor = Tutor.open(Path(os.environ.get("TUTOR_MODEL") or WEIGHTS))
+    except CheckpointError as error:
+        sys.stderr.reconfigure(errors="replace")
+        print(error, file=sys.stderr)
+        return 1
+    serve(tutor)
+    return 0
