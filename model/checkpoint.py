@@ -209,7 +209,7 @@ def load_checkpoint(directory: Path, device: str | torch.device = "cpu") -> Chec
     try:
         tensors = load_file(directory / WEIGHTS)
         state = from_llama(tensors, config.layers)
-    except (SafetensorError, KeyError, OSError) as error:
+    except (SafetensorError, KeyError, OSError, RuntimeError) as error:
         raise CheckpointError(
             f"{directory / WEIGHTS} 파일이 깨졌거나 덜 받아졌어요. 다시 받아 주세요."
         ) from error

@@ -92,7 +92,8 @@ def distribution(logits: Tensor, sampling: Sampling, said: Sequence[int] = ()) -
         penalty = sampling.repetition_penalty
         logits[seen] = torch.where(value > 0, value / penalty, value * penalty)
     if sampling.temperature not in (0, 1):
-        logits = logits / sampling.temperature
+        # Seen from the best logit, so that the coldest temperature overflows nothing.
+        logits = (logits - logits.max()) / max(sampling.temperature, 1e-6)
     return logits.softmax(dim=-1)
 
 
@@ -103,8 +104,9 @@ def truncate(probabilities: Tensor, top_k: int, top_p: float) -> Tensor:
     keep = torch.ones_like(ranked, dtype=torch.bool)
     if top_k:
         keep[top_k:] = False
-    # A token stays while those before it have not reached p yet; the first always stays.
-    keep &= ranked.cumsum(0) - ranked < top_p
+    if top_p < 1:  # a sum of all rounds to 1 early and would cut the tail
+        # A token stays while those before it have not reached p yet; the first always stays.
+        keep &= ranked.cumsum(0) - ranked < top_p
     kept = torch.zeros_like(probabilities)
     kept[order[keep]] = ranked[keep]
     return kept / kept.sum()

@@ -44,55 +44,76 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def attention_weights(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
-    """Scaled dot-product attention weights, each row summing to 1.
+def decoding_table(cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotary_table` for a stacked query, key and value: `(context, 2, 3, 1, head_size)`.
 
-    Args:
-        query: `(batch, head, query, head_size)`.
-        key: `(batch, head, key, head_size)`.
-        visible: boolean, broadcastable to `(batch, head, query, key)`; False is never looked at.
-
-    Returns:
-        `(batch, head, query, key)`.
+    Entry 0 is multiplied with the vectors, entry 1 with the vectors whose halves have changed
+    places. Queries also get the `1/sqrt(head_size)` of the attention score; values stay as they
+    are. So one product and one sum rotate and scale everything that a layer needs.
     """
-    score = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]))
-    if visible is not None:
-        score = score.masked_fill(~visible, -torch.inf)
-    return score.softmax(dim=-1)
+    half = cos.shape[-1] // 2
+    signed = torch.cat((-sin[:, :half], sin[:, half:]), dim=-1)
+    scale = 1 / math.sqrt(cos.shape[-1])
+    straight = torch.stack((cos * scale, cos, torch.ones_like(cos)), dim=1)
+    swapped = torch.stack((signed * scale, signed, torch.zeros_like(sin)), dim=1)
+    return torch.stack((straight, swapped), dim=1)[:, :, :, None]
+
+
+# From how many rows on oneDNN is asked instead of MKL, PyTorch's choice for float32 products. On
+# AMD processors MKL gives half of what oneDNN does; elsewhere they are alike (`tutor bench`).
+_ONEDNN_ROWS = 4 if torch.backends.mkldnn.is_available() else math.inf
+
+
+def project(x: Tensor, weight: Tensor) -> Tensor:
+    """`F.linear` for decoding, without gradients: `(row, in)` by `(out, in)` to `(row, out)`."""
+    if len(x) >= _ONEDNN_ROWS and x.device.type == "cpu" and x.dtype == torch.float32:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return F.linear(x, weight)
 
 
 class Slots:
     """Where each conversation's newest tokens stand in a shared key/value cache.
 
     Row *b* already holds `lengths[b]` tokens; its `new` tokens go to the columns after them.
+    Made once a step, used by every layer.
 
     Args:
         lengths: `(batch,)` tokens already in the cache, one entry a row.
         new: number of tokens that are added to every row.
+
+    Attributes:
+        columns: `(batch, new)`, place and position of each new token.
+        mask: `(batch, 1, new, end)`, added to the scores: minus infinity for what a token must
+            not see; None when no column needs hiding.
     """
 
     def __init__(self, lengths: Sequence[int], new: int, device: torch.device) -> None:
-        self.new = new
+        self.batch, self.new = len(lengths), new
         self.end = max(lengths) + new
-        self.start = lengths[0] if len(set(lengths)) == 1 else None
-        self.columns = torch.tensor(lengths, device=device)[:, None] + torch.arange(
-            new, device=device
-        )  # (batch, new)
-
-    def visible(self) -> Tensor | None:
-        """Causal mask `(batch, 1, new, end)`; None when no column needs hiding."""
-        if self.new == 1 and self.start is not None:
-            return None
-        key = torch.arange(self.end, device=self.columns.device)
-        return (key <= self.columns[:, :, None])[:, None]
+        self.start = lengths[0] if min(lengths) == max(lengths) else None
+        self.columns = torch.tensor(lengths, device=device)[:, None]
+        if new > 1:
+            self.columns = self.columns + torch.arange(new, device=device)
+        self.rows = None
+        if self.start is None:
+            self.rows = torch.arange(self.batch, device=device)[:, None]
+        self.mask = None
+        if new > 1 or self.start is None:
+            later = torch.arange(self.end, device=device) > self.columns[:, :, None]
+            self.mask = torch.zeros(later.shape, device=device).masked_fill_(later, -torch.inf)
+            self.mask = self.mask[:, None]
 
     def write(self, cache: Tensor, states: Tensor) -> None:
-        """Put `states` `(batch, head, new, head_size)` into `(batch, head, capacity, head_size)`."""
-        if self.start is not None:
-            cache[:, :, self.start : self.end] = states
+        """Put keys and values into the cache.
+
+        Args:
+            cache: `(2, batch, head, capacity, head_size)`.
+            states: `(batch, new, 2, head, head_size)`.
+        """
+        if self.start is None:
+            cache[:, self.rows, :, self.columns] = states
         else:
-            rows = torch.arange(len(states), device=cache.device)[:, None]
-            cache[rows, :, self.columns] = states.transpose(1, 2)
+            cache[:, :, :, self.start : self.end] = states.permute(2, 0, 3, 1, 4)
 
 
 class RMSNorm(nn.Module):
@@ -103,8 +124,17 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
+        floor = torch.tensor(math.sqrt(eps))
+        self.register_buffer("floor", floor, persistent=False)
+
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The same in half the time for a few rows: sqrt(mean square + eps) is a hypotenuse."""
+        root_mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        root_mean_square.mul_(1 / math.sqrt(x.shape[-1]))
+        return x.div(root_mean_square.hypot_(self.floor)).mul_(self.weight)
 
 
 class Attention(nn.Module):
@@ -131,26 +161,32 @@ class Attention(nn.Module):
         )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
-    def cached(
-        self, x: Tensor, cos: Tensor, sin: Tensor, visible: Tensor | None, cache: Tensor, at: Slots
-    ) -> tuple[Tensor, Tensor]:
+    def decode(self, x: Tensor, turn: Tensor, cache: Tensor, at: Slots, weights: Tensor) -> Tensor:
         """Like `forward` for the newest tokens only, with open weights.
 
         Args:
-            x: `(batch, new, width)`.
-            visible: `(batch, 1, new, end)`, or None when all columns before `end` may be seen.
+            x: `(batch * new, width)`.
+            turn: `decoding_table` at the tokens' positions, `(batch, new, 2, 3, 1, head_size)`.
             cache: `(2, batch, head, capacity, head_size)`, keys and values; written in place.
             at: where the new tokens stand in the cache.
+            weights: `(batch, head, new, end)`; the attention weights are written into it.
 
         Returns:
-            the mixed values `(batch, new, width)` and the weights `(batch, head, new, end)`.
+            the mixed values, `(batch * new, width)`.
         """
-        query, key, value = self.heads_of(x, cos, sin)
-        at.write(cache[0], key)
-        at.write(cache[1], value)
-        weights = attention_weights(query, cache[0, :, :, : at.end], visible)
-        mixed = weights @ cache[1, :, :, : at.end]
-        return self.out(mixed.transpose(1, 2).flatten(2)), weights
+        qkv = project(x, self.qkv.weight).view(at.batch, at.new, 3, self.heads, self.head_size)
+        swapped = qkv.roll(self.head_size // 2, dims=-1)
+        qkv = torch.addcmul(qkv * turn[:, :, 0], swapped, turn[:, :, 1])
+        at.write(cache, qkv[:, :, 1:])
+        query = qkv[:, :, 0].transpose(1, 2).flatten(0, 1)  # (batch * head, new, head_size)
+        key, value = cache.flatten(1, 2)[:, :, : at.end]
+        score = torch.bmm(query, key.transpose(1, 2)).view(weights.shape)
+        if at.mask is not None:
+            score.add_(at.mask)
+        torch.softmax(score, dim=-1, out=weights)
+        mixed = torch.bmm(weights.flatten(0, 1), value).view(query.shape)
+        mixed = mixed.unflatten(0, (at.batch, self.heads)).transpose(1, 2).reshape(x.shape)
+        return project(mixed, self.out.weight)
 
 
 class FeedForward(nn.Module):
@@ -164,6 +200,11 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The same for `(row, width)`, without gradients."""
+        gate, up = project(x, self.gate_up.weight).chunk(2, dim=-1)
+        return project(F.silu(gate).mul_(up), self.down.weight)
 
 
 class Block(nn.Module):
@@ -193,6 +234,7 @@ class GPT(nn.Module):
         cos, sin = rotary_table(config)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("turn", decoding_table(cos, sin), persistent=False)
 
     def initialise(self, seed: int) -> None:
         """Draw fresh weights: normal(0, 0.02), output projections shrunk with depth (GPT-2)."""
@@ -248,16 +290,17 @@ class GPT(nn.Module):
         """
         batch, tokens = ids.shape
         hidden, weights = self.extend(ids, self.new_cache(batch, tokens), [0] * batch)
-        return self.logits(hidden), torch.stack(weights)
+        return self.logits(hidden), weights
 
     def new_cache(self, batch: int, capacity: int) -> Tensor:
         """Room for keys and values: `(layer, 2, batch, head, capacity, head_size)`."""
         c = self.config
         return self.cos.new_zeros(c.layers, 2, batch, c.heads, capacity, c.head_size)
 
+    @torch.no_grad()
     def extend(
         self, ids: Tensor, cache: Tensor, lengths: Sequence[int]
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Tensor]:
         """Run the newest tokens of several conversations through the network.
 
         Args:
@@ -267,20 +310,17 @@ class GPT(nn.Module):
             lengths: how many tokens each row already holds.
 
         Returns:
-            normalised hidden states `(batch, new, width)` and, per layer, the attention
-            weights `(batch, head, new, end)` with `end = max(lengths) + new`.
+            normalised hidden states `(batch, new, width)` and the attention weights
+            `(layer, batch, head, new, end)` with `end = max(lengths) + new`.
         """
         batch, new = ids.shape
         at = Slots(lengths, new, ids.device)
-        visible = at.visible()
-        cos, sin = self._angles(at.columns)
-        x = self.embedding(ids)
-        weights = []
+        turn = self.turn[at.columns]
+        x = self.embedding(ids).flatten(0, 1)
+        weights = x.new_empty(self.config.layers, batch, self.config.heads, new, at.end)
         for layer, block in enumerate(self.blocks):
-            mixed, seen = block.attention.cached(
-                block.attention_norm(x), cos, sin, visible, cache[layer, :, :batch], at
+            x += block.attention.decode(
+                block.attention_norm.decode(x), turn, cache[layer, :, :batch], at, weights[layer]
             )
-            x = x + mixed
-            x = x + block.mlp(block.mlp_norm(x))
-            weights.append(seen)
-        return self.norm(x), weights
+            x += block.mlp.decode(block.mlp_norm.decode(x))
+        return self.norm.decode(x).view(batch, new, -1), weights

@@ -9,10 +9,10 @@ surrogates each become "?". Everything else comes back as its NFC form.
 
 from __future__ import annotations
 
+import io
 import itertools
 import random
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -88,9 +88,9 @@ class Tokenizer:
         self.model = model
         try:
             self._sp = sentencepiece.SentencePieceProcessor(model_proto=model)
+            found = tuple(self._sp.id_to_piece(i) for i in range(len(SPECIAL_NAMES)))
         except Exception as error:
             raise ValueError("not a sentencepiece model") from error
-        found = tuple(self._sp.id_to_piece(i) for i in range(len(SPECIAL_NAMES)))
         if found != SPECIAL_NAMES:
             raise ValueError(f"special tokens are {found}, not {SPECIAL_NAMES}")
         self._pieces = [self._sp.id_to_piece(i) for i in range(len(self._sp))]
@@ -116,33 +116,32 @@ class Tokenizer:
         """Learn pieces from texts. The same texts in the same order give the same tokenizer."""
         required = "".join(ks_x_1001_syllables()) + "".join(map(chr, range(0x20, 0x7F)))
         required += "".join(map(chr, range(0x3131, 0x3164)))  # single jamo: ㅋㅋ, ㅠㅠ, 초성
-        with tempfile.TemporaryDirectory() as folder:
-            prefix = f"{folder}/tokenizer"
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter([normalise(t) for t in texts]),
-                model_prefix=prefix,
-                model_type="bpe",
-                vocab_size=vocab_size,
-                byte_fallback=True,
-                character_coverage=1.0,
-                required_chars=required.replace(" ", ""),
-                normalization_rule_name="identity",
-                remove_extra_whitespaces=False,
-                split_digits=True,
-                max_sentence_length=100_000,
-                pad_id=PAD,
-                unk_id=UNK,
-                bos_id=BOS,
-                eos_id=EOS,
-                pad_piece=SPECIAL_NAMES[PAD],
-                unk_piece=SPECIAL_NAMES[UNK],
-                bos_piece=SPECIAL_NAMES[BOS],
-                eos_piece=SPECIAL_NAMES[EOS],
-                control_symbols=list(SPECIAL_NAMES[SYSTEM:]),
-                num_threads=1,
-                minloglevel=2,
-            )
-            return cls(Path(prefix + ".model").read_bytes())
+        model = io.BytesIO()  # a file would have its own name written into it
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([normalise(t) for t in texts]),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            character_coverage=1.0,
+            required_chars=required.replace(" ", ""),
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            split_digits=True,
+            max_sentence_length=100_000,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            pad_piece=SPECIAL_NAMES[PAD],
+            unk_piece=SPECIAL_NAMES[UNK],
+            bos_piece=SPECIAL_NAMES[BOS],
+            eos_piece=SPECIAL_NAMES[EOS],
+            control_symbols=list(SPECIAL_NAMES[SYSTEM:]),
+            num_threads=1,
+            minloglevel=2,
+        )
+        return cls(model.getvalue())
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -158,7 +157,7 @@ class Tokenizer:
         and a resumed training must see the very same tokens.
         """
         ids = []
-        marked = SPACE + normalise(text).replace(" ", SPACE)
+        marked = SPACE + normalise(text).replace(" ", SPACE) if text else ""
         for word in re.findall(f"{SPACE}*[^{SPACE}]*", marked):
             for piece in self._merge(list(word), dropout, rng):
                 known = self._ids.get(piece)

@@ -63,7 +63,7 @@ class TrainSettings:
     """
 
     seed: int = 1
-    batch_tokens: int = 6144
+    batch_tokens: int = 4096
     row_tokens: int = 256
     muon_lr: float = 0.02
     adam_lr: float = 0.003
@@ -203,6 +203,7 @@ class Trainer:
         self.optimizer = self._fresh_optimizer()
         self.stage_index = self.step = 0
         self.seconds = 0.0
+        self._updating = False  # True while the weights are ahead of `step`
 
     def _fresh_optimizer(self) -> MuonAdamW:
         return MuonAdamW(self.model, self.settings.muon_lr, self.settings.adam_lr)
@@ -222,6 +223,7 @@ class Trainer:
                 dist.all_reduce(parameter.grad)
             dist.all_reduce(total)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self._updating = True
         self.optimizer.step(schedule(step, stage.steps, self.settings))
         return float(total)
 
@@ -248,7 +250,8 @@ class Trainer:
                 self.optimizer = self._fresh_optimizer()
                 self.save()
         except (KeyboardInterrupt, Interrupted):
-            self.save()
+            if not self._updating:  # half an update is no resume point; the last one stands
+                self.save()
             raise Interrupted from None
         finally:
             self.model.eval()
@@ -264,6 +267,7 @@ class Trainer:
             loss = self.train_step(stage, self.step)
             took = time.perf_counter() - start
             self.step += 1
+            self._updating = False
             self.seconds += took
             rate = took if rate is None else 0.95 * rate + 0.05 * took
             metrics: dict[str, Any] = {}
@@ -331,7 +335,7 @@ class Trainer:
             raise CheckpointError(f"이어서 할 학습이 없어요: {path} 파일이 없어요.")
         try:
             with safe_open(path, framework="pt") as file:
-                meta = file.metadata()
+                meta = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} 파일이 깨져서 이어서 할 수 없어요.") from error

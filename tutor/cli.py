@@ -379,7 +379,7 @@ def page(
     os.environ["TUTOR_MODEL"] = str(model)
     from tutor.ui.page import main as run_page
 
-    run_page()
+    raise SystemExit(run_page())
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ HELD_OUT = 0.04
 PRETRAINED = "pretrained"
 # Steps of a training from scratch for the shipped glossary; a slower machine, or `--minutes`,
 # shortens both stages alike.
-SCRATCH_STEPS = {"pretrain": 400, "chat": 4200}
+SCRATCH_STEPS = {"pretrain": 600, "chat": 6000}
 TUNE_STEPS = 600
 SCRATCH_MINUTES = 56.0
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tutor.chat import MessageError, Reply, Tutor
+from tutor.chat import Reply, Tutor
 from tutor.ui.chat_tab import ENGINE
 from tutor.ui.conversation import clean, from_openai
 
@@ -30,7 +30,7 @@ def build_api(tutor: Tutor) -> None:
             turns = from_openai(history or [])
             turns.append({"role": "user", "content": clean(message or "")})
             reply = tutor.reply(turns, capture=capture)
-        except (MessageError, ValueError) as error:
+        except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
         for _ in reply:
             pass

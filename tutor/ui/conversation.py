@@ -111,7 +111,7 @@ def show(message: Message) -> str:
     if not message.done:
         return f'{aside}<div class="kk-answer kk-growing">{visible(message.content)}</div>'
     text = f'<div class="kk-answer">{visible(message.content)}</div>'
-    note = f"{visible(message.note)}" if message.note else ""
+    note = visible(message.note).replace(" %", "\u00a0%")
     buttons = '<button type="button" class="kk-copy">복사</button>'
     if _TERM_ID.fullmatch(message.term):
         link = f"kk-open kk-term-{message.term}"

@@ -15,7 +15,7 @@ from model.checkpoint import CheckpointError
 from tutor.chat import Tutor
 from tutor.paths import WEIGHTS
 from tutor.ui.api import build_api
-from tutor.ui.assets import STYLES, read_asset
+from tutor.ui.assets import head
 from tutor.ui.chat_tab import build_chat
 from tutor.ui.glossary_tab import build_glossary
 from tutor.ui.routes import build_routes
@@ -55,8 +55,7 @@ def serve(tutor: Tutor, **options: Any) -> None:
     words = {"ko": GRADIO_WORDS, "en": GRADIO_WORDS}
     build_page(tutor, store).launch(
         theme=theme(),
-        css_paths=STYLES,
-        head=f'<meta name="robots" content="noindex"><script>{read_asset("page.js")}</script>',
+        head=head(),
         i18n=gr.I18n(**words),
         ssr_mode=False,
         run_history=False,

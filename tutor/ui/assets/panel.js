@@ -15,7 +15,10 @@ let shown = null; // what is on the screen: {doc, step, row, seen}
 let consumed = ""; // the part of the value that has been read
 
 const TICKS = [0, 0.01, 0.05, 0.2, 0.5, 1];
-const percent = (share) => (share >= 0.01 ? share * 100 : share * 100).toFixed(share >= 0.00995 ? 0 : 1) + " %";
+// Where a weight stands on the colour scale: bent so that small weights can be told apart.
+const shade = (weight) => weight ** 0.4;
+const percent = (share) => (share * 100).toFixed(share >= 0.00995 ? 0 : 1) + " %";
+const tied = (words) => words.replaceAll(" %", "\u00a0%");
 const make = (tag, className, text) => {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -116,13 +119,14 @@ async function refresh() {
 
 function label(chip, token) {
   chip.textContent = token.text;
-  chip.classList.toggle("word", token.space);
+  // A word begins here, so the piece before it ends one.
+  chip.previousElementSibling?.classList.toggle("p-ends", token.space);
 }
 
 function chip(of, token) {
   const step = token.p - (of.tokens.length - of.steps.length);
   const made = step >= 0;
-  const node = make(made ? "button" : "span", "chip");
+  const node = make(made ? "button" : "span", "p-chip");
   if (made) {
     node.type = "button";
     node.tabIndex = -1;
@@ -130,8 +134,7 @@ function chip(of, token) {
     node.setAttribute("aria-pressed", "false");
   }
   node.dataset.position = token.p;
-  node.classList.toggle("special", token.special);
-  label(node, token);
+  node.classList.toggle("p-special", token.special);
   return node;
 }
 
@@ -147,14 +150,15 @@ function drawStream(of) {
   for (const token of of.tokens.slice(of.chips.length)) {
     let turn = stream.lastElementChild;
     if (!turn || Number(turn.dataset.turn) !== token.turn) {
-      turn = make("div", `turn ${token.role}`);
+      turn = make("div", `p-turn p-${token.role}`);
       turn.dataset.turn = token.turn;
-      turn.append(make("span", "role", ROLES[token.role]), make("span", "pieces"));
+      turn.append(make("span", "p-role", ROLES[token.role]), make("span", "p-pieces"));
       stream.append(turn);
     }
     const node = chip(of, token);
     of.chips.push(node);
     turn.lastElementChild.append(node);
+    label(node, token);
   }
 }
 
@@ -184,11 +188,11 @@ function weigh(of, weights) {
     if (weight === undefined) {
       node.style.removeProperty("--w");
       delete node.dataset.weight;
-      node.classList.add("later");
+      node.classList.add("p-later");
     } else {
-      node.style.setProperty("--w", Math.sqrt(weight).toFixed(4));
+      node.style.setProperty("--w", shade(weight).toFixed(4));
       node.dataset.weight = weight;
-      node.classList.remove("later");
+      node.classList.remove("p-later");
     }
   });
 }
@@ -201,15 +205,15 @@ function paint(next) {
   const position = of.tokens.length - of.steps.length + step;
   weigh(of, seen.weights);
   const selected = of.chips[position];
-  for (const node of stream.querySelectorAll("button.chip")) {
+  for (const node of stream.querySelectorAll("button.p-chip")) {
     const on = node === selected;
     node.setAttribute("aria-pressed", String(on));
     node.tabIndex = on ? 0 : -1;
   }
-  selected.classList.remove("later");
+  selected.classList.remove("p-later");
   if (changed) keepInSight(selected);
   $(".p-sentence").setAttribute("aria-live", of.closed || picked !== null ? "polite" : "off");
-  $(".p-sentence").textContent = seen.sentence;
+  $(".p-sentence").textContent = tied(seen.sentence);
   const before = of.tokens[position - 1].text;
   $(".p-whose").textContent =
     `${head ? headName(head) : "모든 헤드 평균"} · ‘${of.tokens[position].text}’ 조각을 고르기 직전 자리(‘${before}’)가 본 곳`;
@@ -223,7 +227,7 @@ function failed(of, step, words) {
   drawStream(of);
   weigh(of, []);
   const position = of.tokens.length - of.steps.length + step;
-  for (const node of stream.querySelectorAll("button.chip")) {
+  for (const node of stream.querySelectorAll("button.p-chip")) {
     const on = node === of.chips[position];
     node.setAttribute("aria-pressed", String(on));
     node.tabIndex = on ? 0 : -1;
@@ -255,7 +259,7 @@ function buildHeads(of) {
   for (let layer = 0; layer < of.layers; layer++) {
     $(".p-rows").append(make("span", "", `${layer + 1}층`));
     for (let index = 0; index < of.heads; index++) {
-      const cell = make("button", "cell");
+      const cell = make("button", "p-cell");
       cell.type = "button";
       cell.dataset.head = `${layer}.${index}`;
       cell.tabIndex = layer + index ? -1 : 0;
@@ -352,7 +356,7 @@ function turnTo(number) {
 }
 
 stream.addEventListener("click", (event) => {
-  const node = event.target.closest(".chip");
+  const node = event.target.closest(".p-chip");
   if (node?.dataset.step !== undefined) pick(Number(node.dataset.step), true);
 });
 
@@ -364,7 +368,7 @@ stream.addEventListener("keydown", (event) => {
 });
 
 function readOut(event) {
-  const node = event.target.closest?.(".chip");
+  const node = event.target.closest?.(".p-chip");
   const weight = node?.dataset.weight;
   $(".p-readout").textContent =
     weight === undefined ? "" : `‘${node.textContent}’ ${percent(Number(weight))}`;
@@ -444,7 +448,7 @@ new MutationObserver(redraw).observe(document.body, { attributeFilter: ["class"]
 
 for (const tick of TICKS) {
   const mark = make("b", "", tick === 0 ? "0" : `${tick * 100}`);
-  mark.style.left = `${Math.sqrt(tick) * 100}%`;
+  mark.style.left = `${shade(tick) * 100}%`;
   $(".p-scale").append(mark);
 }
 $(".p-scale").append(make("em", "", "%"));

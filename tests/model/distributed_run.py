@@ -1,0 +1,39 @@
+"""What test_distributed.py starts, alone or under `torch.distributed.run`: a tiny training."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+
+from model.config import GPTConfig
+from model.gpt import GPT
+from model.train import Example, Stage, Trainer, TrainSettings, process_rank, start_processes
+
+
+def sample(rng: random.Random) -> Example:
+    start, size = rng.randrange(8, 60), rng.randrange(2, 14)
+    return Example([start + i for i in range(size)], [True] * size)
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    device = start_processes()
+    model = GPT(GPTConfig(97, 32, 2, 4, 48, 64)).to(device)
+    model.initialise(1)
+    # Five rows on two processes; every fourth batch is one row, which leaves one with nothing.
+    settings = TrainSettings(batch_tokens=80, row_tokens=16)
+    Trainer(model, [Stage("chat", 6, sample)], settings, folder, "same").run()
+    save_file(model.state_dict(), folder / f"rank{process_rank()[0]}.safetensors")
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

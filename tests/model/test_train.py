@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import errno
+import json
+import random
+
+import pytest
+import torch
+
+from model.checkpoint import CheckpointError
+from model.train import (
+    METRICS_FILE,
+    RESUME_FILE,
+    Example,
+    Interrupted,
+    Stage,
+    Trainer,
+    TrainSettings,
+    batch_for,
+    pack,
+    schedule,
+    seconds_per_step,
+    settings_fingerprint,
+    summed_loss,
+)
+
+VOCAB = 97
+SETTINGS = TrainSettings(
+    seed=3, batch_tokens=80, row_tokens=16, save_every=2, evaluate_every=2, muon_lr=0.01
+)
+
+
+def sample(rng: random.Random) -> Example:
+    """A run of counting ids, so that there is something to learn."""
+    start, size = rng.randrange(8, 60), rng.randrange(2, 14)
+    learn = [rng.random() < 0.7 for _ in range(size)]
+    return Example([start + i for i in range(size)], learn)
+
+
+STAGES = [Stage("pretrain", 3, sample), Stage("chat", 5, sample)]
+
+
+# -- batches ------------------------------------------------------------------------------------
+
+
+def same(a, b):
+    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in a.__dataclass_fields__)
+
+
+def test_a_batch_is_a_function_of_seed_stage_and_step():
+    stage = STAGES[1]
+    one = batch_for(stage, 5, SETTINGS, 64)
+    random.seed(1)
+    torch.manual_seed(1)
+    assert same(one, batch_for(stage, 5, SETTINGS, 64))
+    assert same(one, batch_for(Stage("chat", 999, sample), 5, SETTINGS, 64))
+    assert not same(one, batch_for(stage, 6, SETTINGS, 64))
+    assert not same(one, batch_for(STAGES[0], 5, SETTINGS, 64))
+    assert not same(one, batch_for(stage, 5, TrainSettings(**{**vars(SETTINGS), "seed": 4}), 64))
+
+
+def test_every_fourth_step_has_rows_of_the_whole_context():
+    shapes = [tuple(batch_for(STAGES[1], step, SETTINGS, 40).ids.shape) for step in range(8)]
+    assert shapes == [(5, 16)] * 3 + [(2, 40)] + [(5, 16)] * 3 + [(2, 40)]
+    assert batch_for(STAGES[1], 0, SETTINGS, 8).ids.shape == (10, 8)
+
+
+def test_pack_never_splits_and_targets_are_one_ahead():
+    drawn: list[Example] = []
+
+    def noted(rng):
+        drawn.append(sample(rng))
+        return drawn[-1]
+
+    batch = pack(noted, random.Random(5), rows=6, row_tokens=20)
+    numbers = [n for n in batch.documents.unique().tolist() if n >= 0]
+    assert len(numbers) > 6
+    left = list(drawn)
+    for number in numbers:
+        where = (batch.documents == number).nonzero()
+        rows, columns = where[:, 0].tolist(), where[:, 1].tolist()
+        assert len(set(rows)) == 1
+        assert columns == list(range(columns[0], columns[0] + len(columns)))
+        ids = batch.ids[rows[0], columns].tolist()
+        targets = batch.targets[rows[0], columns].tolist()
+        assert batch.positions[rows[0], columns].tolist() == list(range(len(columns)))
+        found = next(
+            e
+            for e in left
+            if e.ids[:-1] == ids
+            and targets == [t if k else -1 for t, k in zip(e.ids[1:], e.learn[1:], strict=True)]
+        )
+        left.remove(found)
+    padding = batch.documents < 0
+    assert (batch.targets[padding] == -1).all()
+    # Only the few that found no room any more are missing.
+    assert len(left) == 4
+
+
+def test_pack_survives_documents_that_fit_nowhere():
+    batch = pack(lambda rng: Example([9] * 50, [True] * 50), random.Random(1), 2, 20)
+    assert (batch.targets == -1).all()
+    empty = pack(lambda rng: Example([9], [True]), random.Random(1), 2, 20)
+    assert (empty.documents == -1).all()
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_rows_are_shared_out_whole_and_once(world):
+    batch = batch_for(STAGES[1], 1, SETTINGS, 64)
+    parts = [batch.rows(rank, world) for rank in range(world)]
+    rows = [row for part in parts for row in part.ids.tolist()]
+    assert sorted(rows) == sorted(batch.ids.tolist())
+    assert sum(int((p.targets >= 0).sum()) for p in parts) == int((batch.targets >= 0).sum())
+
+
+def test_the_loss_is_the_cross_entropy_of_the_learnt_tokens_of_each_document(gpt):
+    documents = [sample(random.Random(i)) for i in range(9)]
+    queue = iter(documents)
+    batch = pack(lambda rng: next(queue, documents[0]), random.Random(0), 3, 60)
+    packed = (batch.documents.unique() >= 0).sum()
+    wanted = 0.0
+    with torch.inference_mode():
+        for example in documents[: int(packed)]:
+            log_p = gpt(torch.tensor([example.ids]))[0].log_softmax(-1)
+            for i, token in enumerate(example.ids[1:]):
+                if example.learn[i + 1]:
+                    wanted -= float(log_p[i, token])
+        extra = batch.documents >= len(documents)
+        batch.targets[extra] = -1
+        assert float(summed_loss(gpt, batch)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_schedule_rises_stays_and_falls():
+    steps = 100
+    settings = TrainSettings(warmup=0.1, decay=0.4)
+    rates = [schedule(step, steps, settings) for step in range(steps)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:61] == [1.0] * 52
+    assert all(a < b for a, b in zip(rates[:9], rates[1:10], strict=True))
+    assert all(a > b for a, b in zip(rates[60:-1], rates[61:], strict=True))
+    assert rates[-1] == pytest.approx(1 / 40)
+    for steps in (1, 2, 3):
+        assert all(0 < schedule(s, steps, TrainSettings()) <= 1 for s in range(steps))
+
+
+# -- the loop -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def train(make_gpt, tmp_path):
+    """Trains a fresh copy of the same network in a folder; returns the trainer."""
+
+    def start(folder="run", *, resume=False, prepare=None, **options):
+        model = make_gpt(VOCAB, scale=0.1)
+        options = {"fingerprint": "same"} | options
+        stages, settings = options.pop("stages", STAGES), options.pop("settings", SETTINGS)
+        trainer = Trainer(model, stages, settings, tmp_path / folder, **options)
+        if prepare:
+            prepare(trainer)
+        try:
+            trainer.run(resume=resume)
+        except Interrupted:
+            trainer.interrupted = True
+        else:
+            trainer.interrupted = False
+        return trainer
+
+    return start
+
+
+def metrics(trainer):
+    text = (trainer.folder / METRICS_FILE).read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def weights(trainer):
+    return list(trainer.model.parameters())
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+def test_it_learns(train):
+    stages = [Stage("chat", 60, sample)]
+    trainer = train(stages=stages)
+    losses = [row["loss"] for row in metrics(trainer)]
+    assert len(losses) == 60
+    assert sum(losses[-5:]) / 5 < 0.6 * losses[0]
+    assert not trainer.model.training
+    assert not (trainer.folder / RESUME_FILE).exists()
+
+
+def test_it_is_repeatable(train):
+    assert equal(train("a"), train("b"))
+    other = TrainSettings(**{**vars(SETTINGS), "seed": 4})
+    assert not equal(train("a"), train("c", settings=other))
+
+
+def test_what_is_told_on_the_way(train):
+    told, ends = [], []
+    trainer = train(
+        on_progress=told.append,
+        on_stage_end=lambda model, stage: ends.append(stage),
+        evaluate=lambda model, stage: {"training": model.training, "on": stage},
+    )
+    assert [(p.stage, p.step, p.steps) for p in told] == [
+        *(("pretrain", i, 3) for i in (1, 2, 3)),
+        *(("chat", i, 5) for i in (1, 2, 3, 4, 5)),
+    ]
+    assert [p.done for p in told] == [i / 8 for i in range(1, 9)]
+    assert told[-1].seconds_left == 0
+    assert ends == ["pretrain", "chat"]
+    measured = [(r["stage"], r["step"]) for r in metrics(trainer) if "on" in r]
+    assert measured == [*(("pretrain", i) for i in (2, 3)), *(("chat", i) for i in (2, 4, 5))]
+    assert all(r["training"] is False for r in metrics(trainer) if "on" in r)
+
+
+@pytest.fixture
+def uninterrupted(train):
+    return train("whole")
+
+
+@pytest.mark.parametrize("stop", range(1, 9))
+@pytest.mark.parametrize("how", ["asked", "ctrl-c"])
+def test_resume_after_any_step_equals_an_uninterrupted_run(train, uninterrupted, stop, how):
+    ends = []
+    count = 0
+
+    def counted(*_):
+        nonlocal count
+        count += 1
+        if how == "ctrl-c" and count == stop:
+            raise KeyboardInterrupt
+
+    first = train(
+        on_progress=counted,
+        should_stop=lambda: how == "asked" and count == stop,
+        on_stage_end=lambda model, stage: ends.append(stage),
+    )
+    assert first.interrupted
+    second = train(resume=True, on_stage_end=lambda model, stage: ends.append(stage))
+    assert not second.interrupted
+    assert equal(second, uninterrupted)
+    assert metrics(second) == metrics(uninterrupted)
+    assert ends == ["pretrain", "chat"]
+
+
+def stop_inside(step, when):
+    """Ctrl+C before, or just after, the weights of a step have been updated."""
+
+    def prepare(trainer):
+        fresh = trainer._fresh_optimizer
+        calls = 0
+
+        def patched():
+            optimizer = fresh()
+            update = optimizer.step
+
+            def interrupted(scale):
+                nonlocal calls
+                calls += 1
+                if calls == step and when == "before":
+                    raise KeyboardInterrupt
+                update(scale)
+                if calls == step:
+                    raise KeyboardInterrupt
+
+            optimizer.step = interrupted
+            return optimizer
+
+        trainer._fresh_optimizer = patched
+        trainer.optimizer = patched()
+
+    return prepare
+
+
+@pytest.mark.parametrize("step", [3, 4, 7, 8])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_in_the_middle_of_an_update_leaves_a_true_resume_point(
+    train, uninterrupted, step, when
+):
+    assert train(prepare=stop_inside(step, when)).interrupted
+    again = train(resume=True)
+    assert equal(again, uninterrupted)
+    assert metrics(again) == metrics(uninterrupted)
+
+
+def test_a_killed_run_goes_on_from_the_last_resume_point(train, uninterrupted):
+    """Killed without a word after step 5 of 8; half a line stands in the metrics."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress):
+        if (progress.stage, progress.step) == ("chat", 3):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(on_progress=kill)
+    path = uninterrupted.folder.parent / "run" / METRICS_FILE
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"stage": "chat", "st')
+    again = train(resume=True)
+    assert equal(again, uninterrupted)
+    assert metrics(again) == metrics(uninterrupted)
+
+
+def stopped(train, **options):
+    return train(should_stop=lambda: True, **options)
+
+
+def refused(train, **options):
+    with pytest.raises(CheckpointError) as caught:
+        train(resume=True, **options)
+    message = str(caught.value)
+    assert any("가" <= letter <= "힣" for letter in message)
+    assert "\n" not in message
+    return message
+
+
+def test_another_fingerprint_is_refused(train):
+    first = stopped(train)
+    before = (first.folder / RESUME_FILE).read_bytes()
+    assert "다른 용어집" in refused(train, fingerprint="another")
+    assert (first.folder / RESUME_FILE).read_bytes() == before
+
+
+def test_nothing_to_resume_is_said(train):
+    assert "이어서 할 학습이 없어요" in refused(train)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 0.3, 0.99])
+def test_a_cut_off_resume_file_is_said(train, keep):
+    path = stopped(train).folder / RESUME_FILE
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * keep) if isinstance(keep, float) else keep])
+    assert RESUME_FILE in refused(train)
+
+
+def test_a_foreign_safetensors_file_is_no_resume_point(train):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, stopped(train).folder / RESUME_FILE)
+    refused(train)
+
+
+def test_a_full_disk_while_saving_is_said_and_keeps_the_last_point(train, monkeypatch):
+    folder = stopped(train).folder
+    before = (folder / RESUME_FILE).read_bytes()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("model.train.write_atomically", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        stopped(train)
+    assert (folder / RESUME_FILE).read_bytes() == before
+
+
+def test_timing_a_step_leaves_the_model_as_it_was(make_gpt, tmp_path):
+    model = make_gpt(VOCAB)
+    before = [p.detach().clone() for p in model.parameters()]
+    assert seconds_per_step(model, STAGES[0], SETTINGS, tmp_path) > 0
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fingerprint_names_what_shapes_the_result():
+    base = settings_fingerprint(SETTINGS, data="a", steps={"chat": 1})
+    assert base == settings_fingerprint(
+        TrainSettings(**{**vars(SETTINGS), "save_every": 9, "evaluate_every": 9}),
+        data="a",
+        steps={"chat": 1},
+    )
+    for change in ({"seed": 9}, {"muon_lr": 0.5}, {"batch_tokens": 96}):
+        changed = TrainSettings(**{**vars(SETTINGS), **change})
+        assert settings_fingerprint(changed, data="a", steps={"chat": 1}) != base
+    assert settings_fingerprint(SETTINGS, data="b", steps={"chat": 1}) != base
+    assert settings_fingerprint(SETTINGS, data="a", steps={"chat": 2}) != base
