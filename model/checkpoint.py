@@ -213,8 +213,10 @@ def load_checkpoint(directory: Path, device: str | torch.device = "cpu") -> Chec
         raise CheckpointError(
             f"{directory / WEIGHTS} 파일이 깨졌거나 덜 받아졌어요. 다시 받아 주세요."
         ) from error
-    model = GPT(config)
     try:
+        model = GPT(config)
+        if to_llama(state).keys() != tensors.keys():
+            raise RuntimeError("tensors that config.json does not ask for")
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except RuntimeError as error:
         raise CheckpointError(

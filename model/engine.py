@@ -12,11 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from model.generate import GREEDY, Sampling, Step, best_candidates, choose, distribution
+from model.generate import _MASKED, CANDIDATES, GREEDY, Sampling, Step, choose, distribution
 from model.gpt import GPT
 from model.tokenizer import END
 
@@ -64,6 +63,7 @@ class Engine:
         self.device = model.embedding.weight.device
         with torch.inference_mode():
             self._cache = model.new_cache(max_batch, model.config.context)
+        self._masked = torch.tensor(_MASKED)
         self._active: list[Generation] = []
         self._lengths: list[int] = []
         self._waiting: deque[Generation] = deque()
@@ -144,7 +144,7 @@ class Engine:
         last = torch.tensor(sizes, device=self.device) - 1
         rows = torch.arange(len(admitted), device=self.device)
         logits = self.model.logits(hidden[rows, last])
-        attention = torch.stack([w[rows, :, last] for w in weights])
+        attention = weights[:, rows, :, last].transpose(0, 1)  # (layer, row, head, key)
         self._active += admitted
         self._lengths += sizes
         self._emit(first, logits, attention)
@@ -154,8 +154,15 @@ class Engine:
         ids = torch.tensor([[g.said[-1]] for g in self._active], device=self.device)
         hidden, weights = self.model.extend(ids, self._cache, self._lengths)
         self._lengths = [length + 1 for length in self._lengths]
-        logits = self.model.logits(hidden[:, 0])
-        self._emit(0, logits, torch.stack([w[:, :, 0] for w in weights]))
+        self._emit(0, self.model.logits(hidden[:, 0]), weights[..., 0, :])
+
+    def _probabilities(self, logits: Tensor, generations: list[Generation]) -> Tensor:
+        """`distribution` of every row, `(row, vocab)`; in one pass when nobody asks for more."""
+        samplings = [g.sampling for g in generations]
+        if all(s.temperature in (0, 1) and s.repetition_penalty == 1 for s in samplings):
+            return logits.index_fill(1, self._masked, -torch.inf).softmax(dim=-1)
+        rows = zip(logits, generations, strict=True)
+        return torch.stack([distribution(row, g.sampling, g.said) for row, g in rows])
 
     def _emit(self, first: int, logits: Tensor, attention: Tensor) -> None:
         """Hand out steps to the rows from `first` on.
@@ -164,23 +171,23 @@ class Engine:
             logits: `(row, vocab)`.
             attention: `(layer, row, head, key)`.
         """
-        logits = logits.float().cpu()
-        maps: np.ndarray | None = None
+        generations = self._active[first:]
+        probabilities = self._probabilities(logits.float().cpu(), generations)
+        best = probabilities.topk(min(CANDIDATES, probabilities.shape[-1]))
+        best_ids, best_values = best.indices.tolist(), best.values.tolist()
+        maps = attention.cpu().numpy() if any(g.capture for g in generations) else None
         finished = []
-        for row in range(len(logits)):
-            generation = self._active[first + row]
+        for row, generation in enumerate(generations):
             length = self._lengths[first + row]
-            probabilities = distribution(logits[row], generation.sampling, generation.said)
-            token = choose(probabilities, generation.sampling, generation.generator)
-            rows = None
-            if generation.capture:
-                if maps is None:
-                    maps = attention.cpu().numpy()
-                rows = maps[:, row, :, :length].copy()
+            candidates = list(zip(best_ids[row], best_values[row], strict=True))
+            token, probability = candidates[0]
+            if generation.sampling.temperature:
+                token = choose(probabilities[row], generation.sampling, generation.generator)
+                probability = float(probabilities[row, token])
+            # A copy, so that no conversation holds on to the rows of all the others.
+            seen = maps[:, row, :, :length].copy() if generation.capture else None
             generation.said.append(token)
-            candidates = best_candidates(probabilities)
-            step = Step(token, float(probabilities[token]), candidates, rows, length)
-            generation.put(step)
+            generation.put(Step(token, probability, candidates, seen, length))
             if token == END or len(generation.said) >= generation.limit or generation.cancelled:
                 finished.append(first + row)
         for row in reversed(finished):

@@ -60,13 +60,22 @@ def decoding_table(cos: Tensor, sin: Tensor) -> Tensor:
 
 
 # From how many rows on oneDNN is asked instead of MKL, PyTorch's choice for float32 products. On
-# AMD processors MKL gives half of what oneDNN does; elsewhere they are alike (`tutor bench`).
+# AMD processors MKL reaches half of what oneDNN does (`tutor bench`); elsewhere they are alike.
 _ONEDNN_ROWS = 4 if torch.backends.mkldnn.is_available() else math.inf
 
 
 def project(x: Tensor, weight: Tensor) -> Tensor:
-    """`F.linear` for decoding, without gradients: `(row, in)` by `(out, in)` to `(row, out)`."""
-    if len(x) >= _ONEDNN_ROWS and x.device.type == "cpu" and x.dtype == torch.float32:
+    """`F.linear`, faster for many rows when no gradient is wanted.
+
+    Args:
+        x: `(..., in)`.
+        weight: `(out, in)`.
+
+    Returns:
+        `(..., out)`.
+    """
+    many = x.numel() >= _ONEDNN_ROWS * x.shape[-1]
+    if many and not torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32:
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return F.linear(x, weight)
 
@@ -128,6 +137,7 @@ class RMSNorm(nn.Module):
         self.register_buffer("floor", floor, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The normalised vectors."""
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
     def decode(self, x: Tensor) -> Tensor:
@@ -155,6 +165,7 @@ class Attention(nn.Module):
         return query_key[0], query_key[1], value.transpose(1, 2)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, visible: Tensor | None) -> Tensor:
+        """Mixed values `(batch, token, width)` of whole sequences; the weights stay hidden."""
         query, key, value = self.heads_of(x, cos, sin)
         mixed = F.scaled_dot_product_attention(
             query, key.to(query.dtype), value, attn_mask=visible, is_causal=visible is None
@@ -198,6 +209,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.mlp_width, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(..., width)` to the same shape."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)
 
@@ -218,6 +230,7 @@ class Block(nn.Module):
         self.mlp = FeedForward(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, visible: Tensor | None) -> Tensor:
+        """The residual stream `(batch, token, width)` after this block."""
         x = x + self.attention(self.attention_norm(x), cos, sin, visible)
         return x + self.mlp(self.mlp_norm(x))
 
@@ -276,9 +289,10 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Project onto the vocabulary with the tied embedding: `(..., width)` to `(..., vocab)`."""
-        return F.linear(hidden, self.embedding.weight)
+        return project(hidden, self.embedding.weight)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """`(batch, token)` ids to `(batch, token, vocab)` logits."""
         return self.logits(self.hidden(ids))
 
     @torch.inference_mode()
@@ -298,9 +312,7 @@ class GPT(nn.Module):
         return self.cos.new_zeros(c.layers, 2, batch, c.heads, capacity, c.head_size)
 
     @torch.no_grad()
-    def extend(
-        self, ids: Tensor, cache: Tensor, lengths: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+    def extend(self, ids: Tensor, cache: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Run the newest tokens of several conversations through the network.
 
         Args:

@@ -32,6 +32,10 @@ TopP = Annotated[float, typer.Option(help="확률의 합이 P가 될 때까지�
 Seed = Annotated[int, typer.Option(help="같은 씨앗이면 같은 답이 나와요")]
 
 
+# Typer 0.2x carries its own copy of click; this is the class that both know.
+_UsageError = typer.BadParameter.__base__
+
+
 class Fault(Exception):
     """The input was at fault; the message is one Korean sentence."""
 
@@ -392,13 +396,31 @@ def main() -> None:
 
     faults = (Fault, CheckpointError, MessageError, QuestionFileError, GlossaryError, TooLong)
     try:
-        app()
+        outcome = typer.main.get_command(app).main(standalone_mode=False)
+    except _UsageError as error:
+        console(error=True).print(_usage_words(error))
+        raise SystemExit(2) from None
     except faults as error:
         console(error=True).print(str(error))
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         console(error=True).print("멈췄어요.")
         raise SystemExit(1) from None
+    raise SystemExit(outcome if isinstance(outcome, int) else 0)
+
+
+def _usage_words(error: Any) -> str:
+    """What is wrong with the way a command was typed."""
+    command = error.ctx.command_path if error.ctx else "tutor"
+    seek = f"'{command} --help'에서 쓰는 법을 볼 수 있어요."
+    if option := getattr(error, "option_name", None):
+        return f"{option}라는 옵션은 없어요. {seek}"
+    parameter = getattr(error, "param", None)
+    if parameter is not None:
+        name = next((o for o in parameter.opts if o.startswith("--")), parameter.name)
+        missing = hasattr(error, "param_type")
+        return f"{name} " + ("값이 없어요" if missing else "값이 맞지 않아요") + f". {seek}"
+    return f"명령을 알아듣지 못했어요. {seek}"
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def masked_trigrams(text: str, names: Sequence[str]) -> set[str]:
     bare = text.lower()
     for name in names:
         bare = bare.replace(name.lower(), "\x00")
-    bare = re.sub(r"\{[A-Z](?::[가-힣]+)?\}", "\x00", bare)
+    bare = re.sub(r"\{[a-z](?::([가-힣]+))?\}", "\x00\\1", bare)
     bare = re.sub(r"[\s?.!,~]+", "", bare)
     return {bare[i : i + 3] for i in range(max(1, len(bare) - 2))}
 
@@ -268,6 +268,7 @@ def jaccard(a: set[str], b: set[str]) -> float:
 
 
 def glossary_names(glossary: Glossary) -> list[str]:
-    """Every name in the glossary that is long enough to mask, longest first."""
+    """Names that are long enough to mask, with and without their spaces, longest first."""
     names = {name for entry in glossary for name in entry.names if len(name) > 1}
+    names |= {name.replace(" ", "") for name in names}
     return sorted(names, key=len, reverse=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ _HEADERS = {
 }
 _COLUMN = {alias: key for key, names in _HEADERS.items() for alias in [key, *names.split()]}
 _ID = re.compile(r"[^0-9a-z가-힣]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # and lone halves of a letter
 
 
 @dataclass(frozen=True)
@@ -197,17 +198,23 @@ def _read_rows(path: Path) -> Iterable[tuple[int, Any]]:
             raise GlossaryError([Problem(path.name, 1, "", message)]) from error
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        reader = csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ",")
-        for row in reader:
-            named = {_column(key): value for key, value in row.items() if key and value}
-            for key in ("aliases", "related"):
-                if key in named:
-                    named[key] = [part.strip() for part in re.split("[,;/]", named[key])]
-            yield reader.line_num, named
+        table = io.StringIO(text, newline="")
+        reader = csv.DictReader(table, delimiter="\t" if suffix == ".tsv" else ",")
+        try:
+            for row in reader:
+                named = {_column(key): v for key, v in row.items() if key and v and v.strip()}
+                for key in ("aliases", "related"):
+                    if key in named:
+                        named[key] = [part.strip() for part in re.split("[,;/]", named[key])]
+                if named:
+                    yield reader.line_num, named
+        except csv.Error as error:
+            message = "표의 칸을 나눌 수 없어요."
+            raise GlossaryError([Problem(path.name, reader.line_num, "", message)]) from error
     elif suffix == ".json":
         try:
             rows = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             line = getattr(error, "lineno", 1)
             raise GlossaryError([Problem(path.name, line, "", "JSON이 깨졌어요.")]) from error
         if not isinstance(rows, list):
@@ -241,6 +248,12 @@ def make_id(term: str) -> str:
     return _ID.sub("-", term.lower()).strip("-") or "term"
 
 
+def _free(key: str, taken: Container[str]) -> str:
+    """The key, numbered when another term has made the same one ("C" and "C++")."""
+    numbered = (f"{key}-{n}" for n in itertools.count(2))
+    return key if key not in taken else next(k for k in numbered if k not in taken)
+
+
 def _build(row: dict[str, Any], complain) -> Entry | None:
     """An entry from a cleaned row; `complain(field, message)` collects what is wrong."""
     good = True
@@ -263,12 +276,18 @@ def _build(row: dict[str, Any], complain) -> Entry | None:
         elif not isinstance(value, str):
             bad(field.name, "글자여야 해요.")
     compare, checks = [], []
-    for item in row.get("compare") or []:
+    lists = {}
+    for key in ("compare", "checks"):
+        lists[key] = row.get(key) or []
+        if not isinstance(lists[key], list):
+            bad(key, "목록이어야 해요.")
+            lists[key] = []
+    for item in lists["compare"]:
         if isinstance(item, dict) and all(isinstance(item.get(k), str) for k in ("with", "text")):
             compare.append(Comparison(item["with"], item["text"]))
         else:
             bad("compare", '{"with": 용어, "text": 글} 모양이어야 해요.')
-    for item in row.get("checks") or []:
+    for item in lists["checks"]:
         if (
             isinstance(item, dict)
             and isinstance(item.get("claim"), str)
@@ -314,12 +333,18 @@ def read_glossary(paths: Sequence[Path]) -> tuple[Glossary, list[Problem]]:
             def complain(field: str, message: str, where=(path.name, line)) -> None:
                 problems.append(Problem(*where, field, message))
 
+            try:
+                row = _clean(row)
+            except RecursionError:
+                row = None
             if not isinstance(row, dict):
                 complain("", "JSON 한 줄로 읽을 수 없어요.")
                 continue
-            entry = _build(_clean(row), complain)
+            entry = _build(row, complain)
             if entry is None:
                 continue
+            if not row.get("id"):
+                entry = replace(entry, id=_free(entry.id, taken))
             for key, field in ((entry.id, "id"), (entry.term.lower(), "term")):
                 if key in taken:
                     complain(field, f"'{key}'이(가) {taken[key]}에 이미 있어요.")

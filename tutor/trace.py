@@ -42,7 +42,7 @@ class TraceToken:
     def label(self) -> str:
         """What a person calls it: the text, or the name of the mark."""
         if not self.special:
-            return self.piece.strip() or "␣"
+            return self.piece.strip() or ("␣" if self.piece else "글자의 일부")
         name = ROLE_NAMES[self.role]
         return {"<bos>": "처음", "<|end|>": f"{name} 끝"}.get(self.piece, f"{name} 시작")
 

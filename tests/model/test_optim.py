@@ -45,8 +45,8 @@ def with_gradients(model, seed):
 def test_stacked_projections_are_orthogonalised_one_by_one(make_gpt):
     plain, loud = with_gradients(make_gpt(), 1), with_gradients(make_gpt(), 1)
     width = plain.config.width
-    loud.blocks[0].attention.qkv.weight.grad[width : 2 * width] *= 1000  # the keys only
-    loud.blocks[0].mlp.gate_up.weight.grad[: plain.config.mlp_width] *= 1000  # the gate only
+    loud.blocks[0].attention.qkv.weight.grad[width : 2 * width] *= 1024  # the keys only
+    loud.blocks[0].mlp.gate_up.weight.grad[: plain.config.mlp_width] *= 1024  # the gate only
     before = {n: p.detach().clone() for n, p in plain.named_parameters()}
     for model in (plain, loud):
         MuonAdamW(model, 0.02, 0.003, weight_decay=0.0).step(1.0)

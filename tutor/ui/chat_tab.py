@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import secrets
 import time
 from collections.abc import Iterator
@@ -22,12 +23,14 @@ from tutor.ui.trace_lines import TraceLines, whole
 from tutor.ui.words import EXAMPLES, TITLE
 
 FRAME = 0.1  # seconds between two updates of the page, at least
+PACE = 0.02  # seconds a token is given, at least: an answer is there to be watched as it comes
 AGAIN = {"temperature": 0.8, "top_p": 0.95}  # for another answer to the same question
 ENGINE = "engine"  # the queue that everything that uses the model shares
 
 STOPPED = "여기서 멈췄어요."
 CUT = "답이 길어서 여기서 끊었어요."
 NOTHING_TO_RETRY = "아직 다시 답할 질문이 없어요. 먼저 무엇이든 물어봐 주세요."
+FAILED = "답을 만들다가 문제가 생겼어요. 질문은 남아 있으니 '다시 답하기'를 눌러 주세요."
 BROKEN_OFF = "지난번에는 답이 끝나기 전에 화면이 닫혔어요. '다시 답하기'를 누르면 이어서 답할게요."
 
 
@@ -101,14 +104,21 @@ class ChatEvents:
         self.running.start(session, reply)
         try:
             yield shown, lines.grow(), talk.store(), ""
-            last = 0.0
-            for _ in reply:
+            begun, last = time.monotonic(), 0.0
+            for count, _ in enumerate(reply):
+                if self.running.stopped(reply):
+                    break
+                time.sleep(max(0.0, begun + count * PACE - time.monotonic()))
                 if time.monotonic() - last >= FRAME:
                     growing = Message("assistant", trace.text, done=False)
                     bubble = Conversation([growing]).for_chatbot()
                     yield [*shown, *bubble], lines.grow(), gr.skip(), gr.skip()
                     last = time.monotonic()
             talk.add(self._finished(talk, reply, trace_id))
+        except Exception:
+            logging.getLogger(__name__).exception("an answer failed")
+            yield shown, gr.skip(), gr.skip(), FAILED
+            return
         finally:
             self.running.finish(session, reply)
         yield talk.for_chatbot(), lines.close(), talk.store(), gr.skip()

@@ -50,10 +50,14 @@ def serve(tutor: Tutor, **options: Any) -> None:
 
     Host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT unless `options`, which are
     those of `Blocks.launch`, say otherwise.
+
+    Raises:
+        OSError: when no port is free.
     """
     store = TraceStore()
     words = {"ko": GRADIO_WORDS, "en": GRADIO_WORDS}
-    build_page(tutor, store).launch(
+    page = build_page(tutor, store)
+    page.launch(
         theme=theme(),
         head=head(),
         i18n=gr.I18n(**words),
@@ -61,21 +65,31 @@ def serve(tutor: Tutor, **options: Any) -> None:
         run_history=False,
         footer_links=[],
         app_kwargs={"routes": build_routes(store, tutor.glossary)},
+        quiet=True,
+        prevent_thread_lock=True,
         **options,
     )
+    print(f"{page.local_url} 에서 열었어요. 그만두려면 Ctrl+C를 누르세요.", flush=True)
+    page.block_thread()
 
 
 def main() -> int:
     """Open the model that TUTOR_MODEL names, or the shipped one, and serve the page.
 
     Returns:
-        The exit code; 1 when the model cannot be opened, which one Korean sentence explains.
+        The exit code; 1 when the model cannot be opened or no port is free, which one Korean
+        sentence explains.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a console may not know every letter
     try:
         tutor = Tutor.open(Path(os.environ.get("TUTOR_MODEL") or WEIGHTS))
     except CheckpointError as error:
-        sys.stderr.reconfigure(errors="replace")
         print(error, file=sys.stderr)
         return 1
-    serve(tutor)
+    try:
+        serve(tutor)
+    except OSError as error:
+        print(f"페이지를 열 수 없어요. 다른 프로그램이 포트를 쓰고 있나 봐요: {error}", file=sys.stderr)
+        return 1
     return 0
