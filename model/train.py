@@ -228,7 +228,7 @@ class Trainer:
         return float(total)
 
     def run(self, *, resume: bool = False) -> None:
-        """Train all stages.
+        """Train all stages. The last resume point stays, for the case that storing the result fails.
 
         Raises:
             Interrupted: when `should_stop` said so or Ctrl+C came; a resume point is written first.
@@ -255,8 +255,6 @@ class Trainer:
             raise Interrupted from None
         finally:
             self.model.eval()
-        if self.rank == 0:
-            (self.folder / RESUME_FILE).unlink(missing_ok=True)
 
     def _run_stage(self, stage: Stage) -> None:
         total = sum(s.steps for s in self.stages)

@@ -6,10 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 # pytest puts tests/ first on the path, where `model` and `tutor` are folders of tests.
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 import pytest
 import torch

@@ -21,6 +21,7 @@ from model.tokenizer import ChatToken
 from tutor.answers import glossary_answers, load_replies
 from tutor.glossary import FACET_NAMES, Glossary, GlossaryError, load_glossary
 from tutor.grounding import Grounder, Grounding
+from tutor.josa import attach
 from tutor.paths import WEIGHTS
 from tutor.trace import Trace
 
@@ -123,7 +124,7 @@ class Tutor:
             replies = load_replies(directory / REPLIES_FILE)
         except GlossaryError as error:
             raise CheckpointError(f"모델과 함께 둔 용어집을 읽을 수 없어요: {error}") from error
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{directory / REPLIES_FILE} 파일을 읽을 수 없어요.") from error
         grounder = Grounder([*glossary_answers(glossary), *replies])
         return cls(checkpoint, glossary, grounder, max_batch)
@@ -192,8 +193,8 @@ class Tutor:
         if answer.kind != "answer":
             return ""
         names = "·".join(self.glossary[term].term for term in answer.terms)
-        match = f"{grounding.similarity * 100:.0f} % 일치"
-        return f"용어집의 {names} · {FACET_NAMES[answer.facet]}과(와) {match}"
+        share = int(round(grounding.similarity * 100, 2))  # 100 % is said of the very text only
+        return f"용어집의 {names} · {attach(FACET_NAMES[answer.facet], '과')} {share} % 일치"
 
     def result(self, trace: Trace, seconds: float) -> Result:
         """Read kind, terms and facet off a finished answer's text."""

@@ -63,9 +63,9 @@ class DialogueMaker:
         self._checks = [w for w in self._whole if w.claim]
         self._whole = [w for w in self._whole if not w.claim]
         self._descriptions = [(e, d) for e in self._entries for d in _descriptions(e)]
-        known = {_bare(name) for entry in glossary for name in entry.names}
+        self._known = {_bare(name) for entry in glossary for name in entry.names}
         self._unknown = {
-            kind: [word for word in words if _bare(word) not in known]
+            kind: [word for word in words if _bare(word) not in self._known]
             for kind, words in questions.unknown.items()
         }
         self._pair_list = sorted(self._pairs, key=sorted)
@@ -76,7 +76,8 @@ class DialogueMaker:
             "described": self._descriptions and questions.frames.get("reverse"),
             "refuse": questions.refuse,
             "smalltalk": questions.smalltalk,
-            "uncompared": len(self._entries) > 2 and questions.frames.get("compare"),
+            "uncompared": len(self._entries) * (len(self._entries) - 1) // 2 > len(self._pairs)
+            and questions.frames.get("compare"),
         }
         self._turns = {k: w for k, w in _TURN_WEIGHTS.items() if can.get(k, True)}
 
@@ -188,7 +189,8 @@ class DialogueMaker:
                 rng.choice(self._unknown["fake_back"]),
             )
             known = self._name(rng.choice(self._entries), rng, "definition")
-            return rng.choice((f"{front} {known}", f"{known} {back}", f"{front} {back}"))
+            words = (f"{front} {known}", f"{known} {back}", f"{front} {back}")
+            return rng.choice([word for word in words if _bare(word) not in self._known])
         if kind == "number":
             numbered = [e.term for e in self._entries if re.search(r"-?\d+(\.\d)?$", e.term)]
             stem = re.sub(r"-?\d+(\.\d)?$", "", rng.choice(numbered or ["GPT"]))
@@ -196,8 +198,7 @@ class DialogueMaker:
                 (rng.randrange(6, 100), f"{rng.randrange(5)}.{rng.choice('1246789')}")
             )
             word = f"{stem}{rng.choice(('-', '', ' '))}{number}"
-            known = {_bare(name) for entry in self._entries for name in entry.names}
-            return word if _bare(word) not in known else f"{stem}-77"
+            return word if _bare(word) not in self._known else f"{stem}-77"
         return respell_name(rng.choice(self._unknown[kind]), rng)
 
     # -- conversations ------------------------------------------------------------------------

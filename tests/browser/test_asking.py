@@ -154,10 +154,22 @@ def test_earlier_answers_can_be_opened_again(visit):
 def test_stop_keeps_what_was_said(visit):
     person = visit()
     page = person.page
-    page.route("**/tutor/attention/**", lambda route: route.abort())
     person.send("안녕")
     page.locator(".kk-growing").wait_for()
     page.locator("#kk-stop").click(timeout=3000)
-    page.locator(".kk-note").wait_for()
-    person.page.unroute("**/tutor/attention/**")
+    page.locator(".kk-note", has_text="여기서 멈췄어요.").wait_for()
+    assert page.locator(".kk-answer").inner_text()
     assert page.locator("#kk-send").is_visible()
+
+
+def test_what_the_server_no_longer_has_is_said_calmly(visit):
+    person = visit()
+    page = person.page
+    person.ask("RNN은 뭐야?")
+    page.route("**/tutor/attention/**", lambda route: route.abort())
+    person.chips.nth(1).click()
+    page.get_by_text("연결이 끊겼어요").wait_for()
+    page.unroute("**/tutor/attention/**")
+    gone = page.request.get(person.site.url + "/tutor/attention/nothing/0")
+    assert gone.status == 404
+    assert "남아 있지 않아요" in gone.json()["error"]

@@ -76,7 +76,11 @@ def test_the_file_has_llamas_names_and_shapes(weights_folder):
     assert {t.dtype for t in tensors.values()} == {torch.float16}
     config = json.loads((weights_folder / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
-    assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (2, [7, 3], 0)
+    assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (
+        2,
+        [7, 3],
+        0,
+    )
 
 
 def test_the_hash_names_the_weights(folder, make_gpt, tokenizer):

@@ -64,9 +64,7 @@ def test_forward_equals_numpy(checkpoint, make_ids):
     logits, maps = recompute(checkpoint.directory, ids[0].numpy())
     with torch.inference_mode():
         np.testing.assert_allclose(checkpoint.model(ids)[0].numpy(), logits, atol=2e-4)
-    np.testing.assert_allclose(
-        checkpoint.model.attention(ids)[1][:, 0].numpy(), maps, atol=1e-5
-    )
+    np.testing.assert_allclose(checkpoint.model.attention(ids)[1][:, 0].numpy(), maps, atol=1e-5)
 
 
 @pytest.mark.parametrize("question", ["RNN은 왜 앞 내용을 잊어버려?", "뷁 🙂"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.gpt import rotate, rotary_table
+from model.gpt import rotary_table, rotate
 
 
 def close(a, b, tolerance=2e-4):

@@ -181,9 +181,7 @@ def test_the_jinja_template_writes_the_same_order(tokenizer, prompt):
         {"role": "assistant", "content": "GPT는 언어 모델이에요."},
         {"role": "user", "content": "{{ 7 * 7 }} 왜?"},
     ]
-    written = jinja2.Template(CHAT_TEMPLATE).render(
-        messages=messages, add_generation_prompt=prompt
-    )
+    written = jinja2.Template(CHAT_TEMPLATE).render(messages=messages, add_generation_prompt=prompt)
     spelt = "".join(
         text if not special else name
         for special, name, text in _spelt(tokenizer, tokenizer.chat(messages, prompt=prompt))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import random
 
@@ -136,8 +137,8 @@ def test_schedule_rises_stays_and_falls():
     rates = [schedule(step, steps, settings) for step in range(steps)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:61] == [1.0] * 52
-    assert all(a < b for a, b in zip(rates[:9], rates[1:10], strict=True))
-    assert all(a > b for a, b in zip(rates[60:-1], rates[61:], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(rates[:10]))
+    assert all(a > b for a, b in itertools.pairwise(rates[60:]))
     assert rates[-1] == pytest.approx(1 / 40)
     for steps in (1, 2, 3):
         assert all(0 < schedule(s, steps, TrainSettings()) <= 1 for s in range(steps))
@@ -189,7 +190,15 @@ def test_it_learns(train):
     assert len(losses) == 60
     assert sum(losses[-5:]) / 5 < 0.6 * losses[0]
     assert not trainer.model.training
-    assert not (trainer.folder / RESUME_FILE).exists()
+
+
+def test_a_finished_training_can_be_resumed_to_store_its_result(train, uninterrupted):
+    """Storing it may have failed: the disk was full, say."""
+    ends = []
+    again = train("whole", resume=True, on_stage_end=lambda model, stage: ends.append(stage))
+    assert equal(again, uninterrupted)
+    assert metrics(again) == metrics(uninterrupted)
+    assert ends == []
 
 
 def test_it_is_repeatable(train):

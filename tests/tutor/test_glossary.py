@@ -64,7 +64,11 @@ def problems(path):
         ({**GOOD, "compare": {"with": "LSTM", "text": "x"}}, "compare", ""),
         ({**GOOD, "checks": True}, "checks", ""),
         ({**GOOD, "checks": [{"claim": "c", "verdict": "yes", "text": "네."}]}, "checks", "모양"),
-        ({**GOOD, "checks": [{"claim": "c", "verdict": True, "text": "아니요."}]}, "checks", "'네'"),
+        (
+            {**GOOD, "checks": [{"claim": "c", "verdict": True, "text": "아니요."}]},
+            "checks",
+            "'네'",
+        ),
         (
             {**GOOD, "checks": [{"claim": "c", "verdict": False, "text": "네."}]},
             "checks",
@@ -90,7 +94,9 @@ def test_a_fault_is_named(write, row, field, words):
         load_glossary(path)
 
 
-@pytest.mark.parametrize("line", ['{"term": "a"', "no json", "[1, 2]", "3", '"x"', "null", "[" * 9000])
+@pytest.mark.parametrize(
+    "line", ['{"term": "a"', "no json", "[1, 2]", "3", '"x"', "null", "[" * 9000]
+)
 def test_a_broken_line_is_named_and_the_others_are_read(write, line):
     path = write("g.jsonl", GOOD, line, {"term": "GPT", "definition": "GPT예요."})
     glossary, found = read_glossary([path])
@@ -255,7 +261,9 @@ sentences = words.map(lambda w: " ".join(w.split()) or "말")
 
 @st.composite
 def glossaries(draw):
-    terms = draw(st.lists(st.from_regex(r"[가-힣a-z]{1,8}", fullmatch=True), max_size=4, unique=True))
+    terms = draw(
+        st.lists(st.from_regex(r"[가-힣a-z]{1,8}", fullmatch=True), max_size=4, unique=True)
+    )
     entries = []
     for term in terms:
         others = [t for t in terms if t != term]
@@ -268,7 +276,9 @@ def glossaries(draw):
                 definition=draw(sentences),
                 compare=tuple(Comparison(o, draw(sentences)) for o in draw(some)),
                 checks=tuple(
-                    Check(draw(sentences), verdict, f"{'네' if verdict else '아니요'}, {term}", facet)
+                    Check(
+                        draw(sentences), verdict, f"{'네' if verdict else '아니요'}, {term}", facet
+                    )
                     for verdict, facet in draw(
                         st.lists(st.tuples(st.booleans(), st.sampled_from(TEXT_FACETS)), max_size=2)
                     )

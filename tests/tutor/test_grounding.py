@@ -56,7 +56,16 @@ def test_half_an_answer_is_too_far(grounder, glossary):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "오늘 저녁은 김치찌개예요.", "가" * 300, "asdf", "\ufffd", "RNN", "<script>alert(1)</script>"],
+    [
+        "",
+        " ",
+        "오늘 저녁은 김치찌개예요.",
+        "가" * 300,
+        "asdf",
+        "\ufffd",
+        "RNN",
+        "<script>alert(1)</script>",
+    ],
 )
 def test_other_texts_agree_with_nothing(grounder, text):
     found = grounder.ground(text)

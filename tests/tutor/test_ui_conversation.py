@@ -89,7 +89,7 @@ def test_a_term_that_is_no_id_makes_no_link():
 
 def test_control_characters_and_half_characters_are_made_visible():
     assert visible("a\x00b\x1bc") == "a␀b␛c"
-    assert visible("줄\n바꿈") == "줄\n바꿈"
+    assert visible("줄\n\t바꿈") == "줄&#10;&#9;바꿈"
     json.dumps(clean("\ud800"), ensure_ascii=False).encode()
 
 

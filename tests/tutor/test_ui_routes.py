@@ -84,3 +84,11 @@ def test_search_keys_forgive_spaces_and_case(web):
     )
     assert "rnn" in entry["names"]
     assert "순환신경망" in entry["names"] or "recurrentneuralnetwork" in entry["names"]
+
+
+def test_a_comparison_is_found_from_both_sides(web, glossary):
+    page = {entry["id"]: entry for entry in web.get("/tutor/glossary").json()["entries"]}
+    for entry in glossary:
+        for each in entry.compare:
+            assert each.other in [other for other, *_ in page[entry.id]["compare"]]
+            assert entry.id in [other for other, *_ in page[each.other]["compare"]]

@@ -48,8 +48,12 @@ def clean(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Escape for HTML; control characters become their visible pictures."""
-    return html.escape(_CONTROL.sub(lambda m: chr(0x2400 + ord(m[0])), clean(text)), quote=False)
+    """Escape for HTML; control characters become their visible pictures.
+
+    Tabs and line ends are escaped too: the chatbot would tidy them up.
+    """
+    shown = _CONTROL.sub(lambda m: chr(0x2400 + ord(m[0])), clean(text))
+    return html.escape(shown, quote=False).replace("\t", "&#9;").replace("\n", "&#10;")
 
 
 @dataclass

@@ -17,6 +17,18 @@ def search_key(text: str) -> str:
     return _IGNORED.sub("", unicodedata.normalize("NFC", text).lower())
 
 
+def _compared(entry: Entry, glossary: Glossary) -> list[tuple[str, str]]:
+    """Comparisons with other terms, also those that stand in the other's entry."""
+    own = [(each.other, each.text) for each in entry.compare]
+    theirs = [
+        (other.id, each.text)
+        for other in glossary
+        for each in other.compare
+        if each.other == entry.id and other.id not in dict(own)
+    ]
+    return own + theirs
+
+
 def _entry(entry: Entry, glossary: Glossary) -> dict[str, Any]:
     facets = [facet for facet in TEXT_FACETS if facet != "summary" and getattr(entry, facet)]
     return {
@@ -27,7 +39,7 @@ def _entry(entry: Entry, glossary: Glossary) -> dict[str, Any]:
         "category": entry.category,
         "summary": entry.summary or entry.definition,
         "facets": [[FACET_NAMES[facet], getattr(entry, facet)] for facet in facets],
-        "compare": [[c.other, glossary[c.other].term, c.text] for c in entry.compare],
+        "compare": [[other, glossary[other].term, text] for other, text in _compared(entry, glossary)],
         "checks": [[c.claim, c.verdict, c.text] for c in entry.checks],
         "related": [[other, glossary[other].term] for other in entry.related],
         "question": f"{attach(entry.term, '은')} 뭐야?",

@@ -82,7 +82,7 @@
     },
     renew() {
       box().focus();
-      return [[], "", null, ""];
+      return [[], "", { version: 1, messages: [] }, ""];
     },
     save(memory) {
       const messages = memory?.messages ?? [];

@@ -69,10 +69,15 @@ function lost(words) {
 // ---- asking the server -------------------------------------------------------------------------
 
 async function ask(path) {
-  const response = await fetch(kkoma.url(path));
-  if (response.ok) return response;
-  const { error } = await response.json();
-  throw new Error(error);
+  let words = "서버와 연결이 끊겼어요. 잠시 뒤에 다시 눌러 보세요.";
+  try {
+    const response = await fetch(kkoma.url(path));
+    if (response.ok) return response;
+    words = (await response.json()).error;
+  } catch {
+    // No connection, or not our server: the words above.
+  }
+  throw new Error(words);
 }
 
 function remember(map, key, promise) {
