@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -81,48 +82,52 @@ def project(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class Slots:
-    """Where each conversation's newest tokens stand in a shared key/value cache.
+    """A shared key/value cache, and where each conversation's newest tokens stand in it.
 
     Row *b* already holds `lengths[b]` tokens; its `new` tokens go to the columns after them.
-    Made once a step, used by every layer.
+    Made once a step; every layer takes its views from here.
 
     Args:
+        cache: `(layer, 2, row, head, capacity, head_size)`, keys and values.
         lengths: `(batch,)` tokens already in the cache, one entry a row.
         new: number of tokens that are added to every row.
 
     Attributes:
         columns: `(batch, new)`, place and position of each new token.
+        keys: a layer, `(batch * head, head_size, end)`.
+        values: a layer, `(batch * head, end, head_size)`.
         mask: `(batch, 1, new, end)`, added to the scores: minus infinity for what a token must
             not see; None when no column needs hiding.
     """
 
-    def __init__(self, lengths: Sequence[int], new: int, device: torch.device) -> None:
-        self.batch, self.new = len(lengths), new
-        self.end = max(lengths) + new
-        self.start = lengths[0] if min(lengths) == max(lengths) else None
+    def __init__(self, cache: Tensor, lengths: Sequence[int], new: int) -> None:
+        device = cache.device
+        end = max(lengths) + new
+        cache = cache[:, :, : len(lengths)]
+        used = cache.flatten(2, 3)[..., :end, :]
+        self.keys = used[:, 0].transpose(-1, -2).unbind(0)
+        self.values = used[:, 1].unbind(0)
         self.columns = torch.tensor(lengths, device=device)[:, None]
         if new > 1:
             self.columns = self.columns + torch.arange(new, device=device)
-        self.rows = None
-        if self.start is None:
-            self.rows = torch.arange(self.batch, device=device)[:, None]
         self.mask = None
-        if new > 1 or self.start is None:
-            later = torch.arange(self.end, device=device) > self.columns[:, :, None]
+        if new > 1 or min(lengths) != max(lengths):
+            later = torch.arange(end, device=device) > self.columns[:, :, None]
             self.mask = torch.zeros(later.shape, device=device).masked_fill_(later, -torch.inf)
             self.mask = self.mask[:, None]
-
-    def write(self, cache: Tensor, states: Tensor) -> None:
-        """Put keys and values into the cache.
-
-        Args:
-            cache: `(2, batch, head, capacity, head_size)`.
-            states: `(batch, new, 2, head, head_size)`.
-        """
-        if self.start is None:
-            cache[:, self.rows, :, self.columns] = states
+        self._rows = None
+        if min(lengths) == max(lengths):  # one rectangle of the cache
+            self._targets = cache[..., end - new : end, :].permute(0, 2, 4, 1, 3, 5).unbind(0)
         else:
-            cache[:, :, :, self.start : self.end] = states.permute(2, 0, 3, 1, 4)
+            self._targets = cache.unbind(0)
+            self._rows = torch.arange(len(lengths), device=device)[:, None]
+
+    def write(self, layer: int, states: Tensor) -> None:
+        """Put the new tokens' keys and values `(batch, new, 2, head, head_size)` into the cache."""
+        if self._rows is None:
+            self._targets[layer].copy_(states)
+        else:
+            self._targets[layer][:, self._rows, :, self.columns] = states
 
 
 class RMSNorm(nn.Module):
@@ -133,18 +138,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
-        floor = torch.tensor(math.sqrt(eps))
-        self.register_buffer("floor", floor, persistent=False)
-
     def forward(self, x: Tensor) -> Tensor:
         """The normalised vectors."""
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The same in half the time for a few rows: sqrt(mean square + eps) is a hypotenuse."""
-        root_mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        root_mean_square.mul_(1 / math.sqrt(x.shape[-1]))
-        return x.div(root_mean_square.hypot_(self.floor)).mul_(self.weight)
 
 
 class Attention(nn.Module):
@@ -172,33 +168,6 @@ class Attention(nn.Module):
         )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
-    def decode(self, x: Tensor, turn: Tensor, cache: Tensor, at: Slots, weights: Tensor) -> Tensor:
-        """Like `forward` for the newest tokens only, with open weights.
-
-        Args:
-            x: `(batch * new, width)`.
-            turn: `decoding_table` at the tokens' positions, `(batch, new, 2, 3, 1, head_size)`.
-            cache: `(2, batch, head, capacity, head_size)`, keys and values; written in place.
-            at: where the new tokens stand in the cache.
-            weights: `(batch, head, new, end)`; the attention weights are written into it.
-
-        Returns:
-            the mixed values, `(batch * new, width)`.
-        """
-        qkv = project(x, self.qkv.weight).view(at.batch, at.new, 3, self.heads, self.head_size)
-        swapped = qkv.roll(self.head_size // 2, dims=-1)
-        qkv = torch.addcmul(qkv * turn[:, :, 0], swapped, turn[:, :, 1])
-        at.write(cache, qkv[:, :, 1:])
-        query = qkv[:, :, 0].transpose(1, 2).flatten(0, 1)  # (batch * head, new, head_size)
-        key, value = cache.flatten(1, 2)[:, :, : at.end]
-        score = torch.bmm(query, key.transpose(1, 2)).view(weights.shape)
-        if at.mask is not None:
-            score.add_(at.mask)
-        torch.softmax(score, dim=-1, out=weights)
-        mixed = torch.bmm(weights.flatten(0, 1), value).view(query.shape)
-        mixed = mixed.unflatten(0, (at.batch, self.heads)).transpose(1, 2).reshape(x.shape)
-        return project(mixed, self.out.weight)
-
 
 class FeedForward(nn.Module):
     """SwiGLU: a gated two-layer network applied to each token alone."""
@@ -212,11 +181,6 @@ class FeedForward(nn.Module):
         """`(..., width)` to the same shape."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The same for `(row, width)`, without gradients."""
-        gate, up = project(x, self.gate_up.weight).chunk(2, dim=-1)
-        return project(F.silu(gate).mul_(up), self.down.weight)
 
 
 class Block(nn.Module):
@@ -235,6 +199,77 @@ class Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
+class BlockWeights(NamedTuple):
+    """One block's weights, for decoding: finding them in modules takes as long as using them."""
+
+    attention_norm: Tensor
+    qkv: Tensor
+    out: Tensor
+    mlp_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+    @classmethod
+    def of(cls, block: Block) -> BlockWeights:
+        """The weights themselves, not copies."""
+        attention, mlp = block.attention, block.mlp
+        return cls(
+            block.attention_norm.weight,
+            attention.qkv.weight,
+            attention.out.weight,
+            block.mlp_norm.weight,
+            mlp.gate_up.weight,
+            mlp.down.weight,
+        )
+
+
+def decode_norm(x: Tensor, weight: Tensor, root_eps: Tensor) -> Tensor:
+    """`RMSNorm` in half the time for a few rows: sqrt(mean square + eps) is a hypotenuse."""
+    root_mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    root_mean_square.mul_(1 / math.sqrt(x.shape[-1]))
+    return x.div(root_mean_square.hypot_(root_eps)).mul_(weight)
+
+
+def decode_block(
+    w: BlockWeights,
+    layer: int,
+    x: Tensor,
+    turn: tuple[Tensor, Tensor],
+    at: Slots,
+    weights: Tensor,
+    root_eps: Tensor,
+) -> None:
+    """`Block` for the newest tokens only, with a cache and open attention weights.
+
+    Written with few, large operations: for a network this small, starting an operation takes
+    longer than computing it.
+
+    Args:
+        x: the residual stream `(batch * new, width)`; this block is added in place.
+        turn: the two halves of `decoding_table` at the tokens' positions, each
+            `(batch, new, 3, 1, head_size)`.
+        at: the cache and where the new tokens stand in it.
+        weights: `(batch, head, new, end)`; the attention weights are written into it.
+        root_eps: square root of the norms' epsilon.
+    """
+    batch, heads, new, _ = weights.shape
+    qkv = project(decode_norm(x, w.attention_norm, root_eps), w.qkv)
+    qkv = qkv.view(batch, new, 3, heads, -1)
+    half = qkv.shape[-1] // 2
+    qkv = torch.addcmul(qkv * turn[0], qkv.roll(half, dims=-1), turn[1])
+    at.write(layer, qkv[:, :, 1:])
+    query = qkv[:, :, 0].transpose(1, 2).flatten(0, 1)
+    score = torch.bmm(query, at.keys[layer]).view(weights.shape)
+    if at.mask is not None:
+        score.add_(at.mask)
+    torch.softmax(score, dim=-1, out=weights)
+    mixed = torch.bmm(weights.flatten(0, 1), at.values[layer])
+    mixed = mixed.view(batch, heads, new, -1).transpose(1, 2).reshape(x.shape)
+    x += project(mixed, w.out)
+    gate, up = project(decode_norm(x, w.mlp_norm, root_eps), w.gate_up).chunk(2, dim=-1)
+    x += project(F.silu(gate).mul_(up), w.down)
+
+
 class GPT(nn.Module):
     """The network. `model(ids)` gives logits `(batch, token, vocab)`."""
 
@@ -248,6 +283,9 @@ class GPT(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.register_buffer("turn", decoding_table(cos, sin), persistent=False)
+        root_eps = torch.tensor(config.norm_eps).sqrt()
+        self.register_buffer("root_eps", root_eps, persistent=False)
+        self._decoding: list[BlockWeights] = []
 
     def initialise(self, seed: int) -> None:
         """Draw fresh weights: normal(0, 0.02), output projections shrunk with depth (GPT-2)."""
@@ -326,13 +364,19 @@ class GPT(nn.Module):
             `(layer, batch, head, new, end)` with `end = max(lengths) + new`.
         """
         batch, new = ids.shape
-        at = Slots(lengths, new, ids.device)
-        turn = self.turn[at.columns]
-        x = self.embedding(ids).flatten(0, 1)
-        weights = x.new_empty(self.config.layers, batch, self.config.heads, new, at.end)
-        for layer, block in enumerate(self.blocks):
-            x += block.attention.decode(
-                block.attention_norm.decode(x), turn, cache[layer, :, :batch], at, weights[layer]
-            )
-            x += block.mlp.decode(block.mlp_norm.decode(x))
-        return self.norm.decode(x).view(batch, new, -1), weights
+        at = Slots(cache, lengths, new)
+        turn = self.turn[at.columns].unbind(2)
+        root_eps = self.root_eps
+        x = F.embedding(ids, self.embedding.weight).flatten(0, 1)
+        heads, end = self.config.heads, at.values[0].shape[1]
+        weights = x.new_empty(self.config.layers, batch, heads, new, end)
+        for layer, (block, rows) in enumerate(zip(self._block_weights(), weights, strict=True)):
+            decode_block(block, layer, x, turn, at, rows, root_eps)
+        x = decode_norm(x, self.norm.weight, root_eps)
+        return x.view(batch, new, -1), weights
+
+    def _block_weights(self) -> list[BlockWeights]:
+        """Every block's weights, looked up again only when the modules hold others."""
+        if not self._decoding or self._decoding[0].qkv is not self.blocks[0].attention.qkv.weight:
+            self._decoding = [BlockWeights.of(block) for block in self.blocks]
+        return self._decoding

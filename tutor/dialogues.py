@@ -29,8 +29,8 @@ _FACET_WEIGHTS = {
 }  # fmt: skip
 # What a conversation's turn may be, and how often.
 _TURN_WEIGHTS = {
-    "frame": 34, "whole": 26, "compare": 9, "check": 8, "described": 3,
-    "refuse": 8, "unknown": 12, "smalltalk": 4, "uncompared": 1,
+    "frame": 36, "whole": 26, "compare": 9, "check": 8, "described": 3,
+    "refuse": 12, "unknown": 12, "smalltalk": 4, "uncompared": 1,
 }  # fmt: skip
 _UNKNOWN_WEIGHTS = {
     "ai_other": 30, "domain": 18, "everyday": 8, "fake_whole": 10, "compound": 28, "number": 6,
