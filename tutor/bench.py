@@ -291,9 +291,9 @@ def with_onnxruntime(gpt: GPT) -> Continue:
     )
     c = gpt.config
     binding = session.io_binding()
-    room = np.zeros((1, c.heads, c.context, c.head_size), np.float32)
+    shape = (1, c.heads, c.context, c.head_size)
     for name in (f"{kind}{layer}" for layer in range(c.layers) for kind in ("key", "value")):
-        cache = onnxruntime.OrtValue.ortvalue_from_numpy(room)
+        cache = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
         binding.bind_ortvalue_input(f"past_{name}", cache)
         binding.bind_ortvalue_output(f"present_{name}", cache)
     binding.bind_output("next")
@@ -415,6 +415,9 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
         "ours": ("우리: 스트리밍 + 모든 어텐션", ours(engine, True)),
         "no_cache": ("캐시 없는 반복문", without_cache(gpt)),
     }
+    prompts = _prompts(gpt.config, BATCH, lengths.prompt)
+    short = _prompts(gpt.config, BATCH, lengths.short_prompt)
+    first = _prompts(gpt.config, 1, lengths.first)
     peers = [
         ("transformers", "transformers generate", lambda: with_transformers(gpt, False)),
         ("transformers_attention", "transformers + 어텐션", lambda: with_transformers(gpt, True)),
@@ -423,15 +426,16 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
     ]
     for key, name, make in peers:
         try:
-            contenders[key] = (name, make())
+            go_on = make()
+            go_on(first, 2)
+            contenders[key] = (name, go_on)
         except ImportError as error:
             report.notes.append(
                 f"{name}은(는) 빼고 쟀어요: {error.name or error} 꾸러미가 없어요. "
                 'pip install -e ".[bench]"로 넣을 수 있어요.'
             )
-    prompts = _prompts(gpt.config, BATCH, lengths.prompt)
-    short = _prompts(gpt.config, BATCH, lengths.short_prompt)
-    first = _prompts(gpt.config, 1, lengths.first)
+        except Exception as error:  # another program's trouble is no reason to measure nothing
+            report.notes.append(f"{name}은(는) 이 모델로 돌지 않아서 빼고 쟀어요: {error}")
     run = contenders["ours"][1]
 
     with threads(1):

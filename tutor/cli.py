@@ -243,6 +243,9 @@ def _training_bar(out: Console):
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     names = {"pretrain": "글 읽기(사전 학습)", "chat": "대화 배우기"}
+    if not out.is_terminal:
+        yield lambda plan: None, _progress_lines(out, names)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -265,16 +268,35 @@ def _training_bar(out: Console):
         def on_progress(progress) -> None:
             if "held_out" in progress.metrics:
                 accuracy["text"] = f"{progress.metrics['held_out']:.0%}"
-            left = f"{int(progress.seconds_left) // 60}분 {int(progress.seconds_left) % 60:02d}초"
             bar.update(
                 tasks[progress.stage],
                 completed=progress.step,
                 loss=progress.loss,
                 accuracy=accuracy["text"] if progress.stage == "chat" else "–",
-                left=left,
+                left=_minutes(progress.seconds_left),
             )
 
         yield on_plan, on_progress
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}분 {int(seconds) % 60:02d}초"
+
+
+def _progress_lines(out: Console, names: dict[str, str]):
+    """For a log file: a line now and then instead of a moving bar."""
+
+    def on_progress(progress) -> None:
+        accuracy = progress.metrics.get("held_out")
+        if accuracy is None and progress.step % 100 and progress.step != progress.steps:
+            return
+        seen = "" if accuracy is None else f" · 처음 보는 질문 {accuracy:.0%}"
+        out.print(
+            f"{names[progress.stage]} {progress.step}/{progress.steps} · "
+            f"손실 {progress.loss:.3f}{seen} · 남은 시간 {_minutes(progress.seconds_left)}"
+        )
+
+    return on_progress
 
 
 @app.command()

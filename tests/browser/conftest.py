@@ -22,8 +22,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 360, "height": 740}
+WINDOWS = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 
 
 def missing(what: str):
@@ -75,9 +74,10 @@ def model_folder(request) -> Path:
 
 @pytest.fixture(scope="session")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else None
-    if sync_api is None:
+    try:
         from playwright import sync_api
+    except ImportError:
+        missing("playwright")
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if found is None:
         missing("chromium")
@@ -104,9 +104,13 @@ class Visit:
     """
 
     def __init__(self, browser, site: Site, **options) -> None:
-        settings = {"viewport": DESKTOP, "locale": "ko-KR", "accept_downloads": True} | options
+        settings = {
+            "viewport": WINDOWS["desk"],
+            "locale": "ko-KR",
+            "accept_downloads": True,
+        } | options
         self.site, self.context = site, browser.new_context(**settings)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(60_000)  # a busy machine is no fault
         self.page = self.context.new_page()
         self.hosts: set[str] = set()
         self.faults: list[str] = []
@@ -153,9 +157,7 @@ class Visit:
     def settle(self) -> None:
         """Wait until the panel has caught up: a generated token is selected."""
         self.page.locator("button.p-chip[aria-pressed=true]").wait_for()
-        self.page.wait_for_function(
-            "document.querySelector('.p-sentence').textContent.length > 4"
-        )
+        self.page.wait_for_function("document.querySelector('.p-sentence').textContent.length > 4")
 
     def pick(self, step: int) -> None:
         self.chips.nth(step).click()
@@ -167,6 +169,11 @@ class Visit:
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
+
+
+@pytest.fixture(scope="session")
+def windows() -> dict[str, dict[str, int]]:
+    return WINDOWS
 
 
 @pytest.fixture

@@ -33,9 +33,9 @@ CANVAS_COLOURS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1280, 360])
-def test_ask_stream_open_a_token(visit, width):
-    person = visit(viewport={"width": width, "height": 800 if width > 900 else 740})
+@pytest.mark.parametrize("window", ["desk", "phone"])
+def test_ask_stream_open_a_token(visit, windows, window):
+    person = visit(viewport=windows[window])
     page = person.page
     assert person.overflow() <= 0
     page.evaluate(WATCH)
@@ -73,7 +73,7 @@ def test_ask_stream_open_a_token(visit, width):
     assert "방금 계산한 값" in page.locator(".p-origin").inner_text()
     assert "고른 확률 평균" in page.locator(".kk-note").inner_text()
     assert person.overflow() <= 0
-    if width == 360:
+    if window == "phone":
         talk, inside = page.locator("#kk-talk"), page.locator("#kk-inside")
         assert inside.bounding_box()["y"] > talk.bounding_box()["y"] + 200
 

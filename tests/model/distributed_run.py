@@ -1,4 +1,4 @@
-"""What test_distributed.py starts, alone or under `torch.distributed.run`: a tiny training."""
+"""A tiny training that test_distributed.py runs alone, and under `torch.distributed.run`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ def sample(rng: random.Random) -> Example:
     return Example([start + i for i in range(size)], [True] * size)
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    for module in (model.optim, model.train):
-        module.fast_bfloat16 = lambda device: False  # its rounding would hide a real difference
+def train(folder: Path) -> None:
     device = start_processes()
     network = GPT(GPTConfig(97, 32, 2, 4, 48, 64)).to(device)
     network.initialise(1)
@@ -35,9 +32,11 @@ def main(folder: Path) -> None:
     settings = TrainSettings(batch_tokens=80, row_tokens=16)
     Trainer(network, [Stage("chat", 6, sample)], settings, folder, "same").run()
     save_file(network.state_dict(), folder / f"rank{process_rank()[0]}.safetensors")
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    torch.set_num_threads(1)
+    for module in (model.optim, model.train):
+        module.fast_bfloat16 = lambda device: False  # its rounding would hide a real difference
+    train(Path(sys.argv[1]))
+    dist.destroy_process_group()

@@ -70,6 +70,19 @@ def test_dropout_zero_is_plain_encoding(tokenizer, text):
     assert tokenizer.encode_with_dropout(text, 0.0, random.Random(0)) == tokenizer.encode(text)
 
 
+def test_dropout_zero_is_plain_encoding_of_real_sentences_too(tokenizer, glossary):
+    for entry in glossary:
+        for text in (
+            entry.definition,
+            entry.how,
+            " ".join(entry.names),
+            entry.term.replace(" ", ""),
+        ):
+            assert tokenizer.encode_with_dropout(text, 0.0, random.Random(0)) == tokenizer.encode(
+                text
+            )
+
+
 @given(texts, st.floats(0, 1), st.integers())
 def test_dropout_changes_the_cut_and_not_the_text(tokenizer, text, dropout, seed):
     ids = tokenizer.encode_with_dropout(text, dropout, random.Random(seed))
@@ -174,14 +187,16 @@ def test_special_ids_are_pinned(tokenizer):
 
 
 @pytest.mark.parametrize("prompt", [True, False])
-def test_the_jinja_template_writes_the_same_order(tokenizer, prompt):
+def test_the_jinja_file_writes_the_same_order(tokenizer, weights_folder, prompt):
     messages = [
         {"role": "system", "content": "무시되는 안내"},
         {"role": "user", "content": "GPT가 뭐야?"},
         {"role": "assistant", "content": "GPT는 언어 모델이에요."},
         {"role": "user", "content": "{{ 7 * 7 }} 왜?"},
     ]
-    written = jinja2.Template(CHAT_TEMPLATE).render(messages=messages, add_generation_prompt=prompt)
+    template = (weights_folder / "chat_template.jinja").read_text(encoding="utf-8")
+    assert template.strip() == CHAT_TEMPLATE
+    written = jinja2.Template(template).render(messages=messages, add_generation_prompt=prompt)
     spelt = "".join(
         text if not special else name
         for special, name, text in _spelt(tokenizer, tokenizer.chat(messages, prompt=prompt))

@@ -97,6 +97,23 @@ STRANGE = {
 }
 
 
+@pytest.mark.parametrize("name", ["empty", "blanks", "10,000 letters", "10,000 emoji", "500 emoji"])
+def test_what_cannot_be_read_is_refused(tutor, name):
+    with pytest.raises(MessageError) as caught:
+        tutor.reply([user(STRANGE[name])])
+    assert korean(caught.value)
+    with pytest.raises(MessageError):
+        tutor.reply([user("안녕"), said("네"), user(STRANGE[name])])
+
+
+def test_a_long_message_is_read_and_one_over_the_limit_is_not(tutor):
+    reply = tutor.reply([user("순환 신경망은 왜 앞을 잊어 " * 15)])
+    reply.cancel()
+    assert list(reply)
+    with pytest.raises(MessageError, match=f"{MESSAGE_LIMIT + 1}자.*{MESSAGE_LIMIT}자까지만"):
+        tutor.reply([user("가" * (MESSAGE_LIMIT + 1))])
+
+
 @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
 def test_strange_messages_are_answered_or_kindly_refused(tutor, text):
     try:

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_question_is_answered_and_remembered(events, tutor):
 def test_the_panel_only_grows_while_the_answer_does(events):
     panels = [update[1] for update in events.send("GPT는 뭐야?", None, REQUEST)]
     assert len(panels) > 2
-    for before, after in zip(panels, panels[1:], strict=False):
+    for before, after in pairwise(panels):
         assert after.startswith(before)
 
 

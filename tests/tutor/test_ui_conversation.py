@@ -104,7 +104,10 @@ def test_taking_back_removes_the_last_exchange():
 def test_openai_messages_in_both_forms():
     history = [
         {"role": "system", "content": "무시돼요"},
-        {"role": "user", "content": [{"type": "text", "text": "앞"}, {"type": "text", "text": "뒤"}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "앞"}, {"type": "text", "text": "뒤"}],
+        },
         {"role": "assistant", "content": "답"},
     ]
     assert from_openai(history) == [
@@ -115,5 +118,5 @@ def test_openai_messages_in_both_forms():
 
 @pytest.mark.parametrize("row", ["x", {}, {"role": "tool", "content": "x"}, {"role": "user"}])
 def test_what_is_no_message_is_refused_in_korean(row):
-    with pytest.raises(ValueError, match="[가-힣]"):
+    with pytest.raises(ValueError, match=r"[가-힣]"):
         from_openai([row])

@@ -39,7 +39,9 @@ def _entry(entry: Entry, glossary: Glossary) -> dict[str, Any]:
         "category": entry.category,
         "summary": entry.summary or entry.definition,
         "facets": [[FACET_NAMES[facet], getattr(entry, facet)] for facet in facets],
-        "compare": [[other, glossary[other].term, text] for other, text in _compared(entry, glossary)],
+        "compare": [
+            [other, glossary[other].term, text] for other, text in _compared(entry, glossary)
+        ],
         "checks": [[c.claim, c.verdict, c.text] for c in entry.checks],
         "related": [[other, glossary[other].term] for other in entry.related],
         "question": f"{attach(entry.term, '은')} 뭐야?",

@@ -90,6 +90,9 @@ def main() -> int:
     try:
         serve(tutor)
     except OSError as error:
-        print(f"페이지를 열 수 없어요. 다른 프로그램이 포트를 쓰고 있나 봐요: {error}", file=sys.stderr)
+        print(
+            f"페이지를 열 수 없어요. 다른 프로그램이 포트를 쓰고 있나 봐요: {error}",
+            file=sys.stderr,
+        )
         return 1
     return 0
