@@ -26,6 +26,7 @@ from model.gpt import GPT
 from model.tokenizer import BOS, CHAT_TEMPLATE, END, EOS, PAD, Tokenizer
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.model"
+UNFINISHED = ".training"  # folder inside a checkpoint directory where a training keeps its work
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -110,6 +111,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def refuse_foreign_folder(directory: Path) -> None:
+    """Make sure that writing a checkpoint there replaces nothing but a checkpoint.
+
+    Raises:
+        CheckpointError: when the directory holds other things, or is a file.
+    """
+    directory = Path(directory)
+    if directory.is_file():
+        raise CheckpointError(f"{directory}은(는) 폴더가 아니라 파일이에요. 다른 이름을 주세요.")
+    if directory.is_dir() and not (directory / WEIGHTS).is_file():
+        others = [child.name for child in directory.iterdir() if child.name != UNFINISHED]
+        if others:
+            raise CheckpointError(
+                f"{directory} 폴더에 다른 파일({others[0]})이 있어요. 새 폴더 이름을 주세요."
+            )
+
+
 def save_checkpoint(
     directory: Path,
     model: GPT,
@@ -129,7 +147,8 @@ def save_checkpoint(
     Raises:
         CheckpointError: when it cannot be written (a full disk, say); nothing is changed then.
     """
-    directory = Path(directory)
+    directory = Path(directory).absolute()
+    refuse_foreign_folder(directory)
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
     config = replace(model.config, dtype=dtype)
     tensors = {

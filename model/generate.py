@@ -40,6 +40,8 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.top_k, int) and isinstance(self.seed, int)):
+            raise ValueError("top_k" if isinstance(self.seed, int) else "seed")
         if not 0 <= self.temperature <= 5:
             raise ValueError("temperature")
         if self.top_k < 0:

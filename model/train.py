@@ -382,6 +382,15 @@ def start_processes() -> torch.device:
     return device
 
 
+def agree(value: Any) -> Any:
+    """Rank 0's value, in every process."""
+    if process_rank()[1] == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
 def seconds_per_step(model: GPT, stage: Stage, settings: TrainSettings, folder: Path) -> float:
     """Time a step of this stage on this machine, on a copy of the model that is thrown away."""
     trial = Trainer(copy.deepcopy(model), [stage], settings, folder, "")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-
-# pytest puts tests/ first on the path, where `model` and `tutor` are folders of tests.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 import pytest
 import torch
@@ -24,6 +19,8 @@ from tutor.dialogues import DialogueMaker
 from tutor.glossary import load_glossary, save_glossary
 from tutor.paths import GLOSSARY, QUESTIONS
 from tutor.questions import load_questions
+
+os.environ["HF_DATASETS_OFFLINE"] = "1"  # read when datasets is imported
 
 settings.register_profile(
     "small",

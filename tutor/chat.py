@@ -139,7 +139,7 @@ class Tutor:
         Raises:
             MessageError: when even the last message alone does not fit.
         """
-        messages = [m for m in messages if m["role"] != "system"]
+        messages = [m for m in messages if m["role"] in ("user", "assistant")]
         room = self.model.config.context - ANSWER_TOKENS
         for dropped in range(0, len(messages)):
             if messages[dropped]["role"] != "user":
@@ -147,7 +147,10 @@ class Tutor:
             tokens = self.tokenizer.chat(messages[dropped:], prompt=True)
             if len(tokens) <= room:
                 return tokens, dropped
-        raise MessageError("질문이 너무 길어서 한 번에 읽을 수 없어요. 조금 줄여서 물어봐 주세요.")
+        raise MessageError(
+            f"질문이 토큰 {len(tokens)}개예요. 저는 작아서 한 번에 {room}개까지만 읽을 수 있어요. "
+            "조금 줄여서 다시 물어봐 주세요."
+        )
 
     def reply(
         self,
@@ -163,7 +166,8 @@ class Tutor:
         """
         if not messages or messages[-1]["role"] != "user":
             raise MessageError("마지막 말이 질문이어야 해요.")
-        check_message(messages[-1]["content"])
+        question = {"role": "user", "content": check_message(messages[-1]["content"])}
+        messages = [*messages[:-1], question]
         tokens, dropped = self.window(messages)
         config = self.model.config
         trace = Trace(

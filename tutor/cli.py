@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -207,8 +209,8 @@ def train(
     out = out or default_out()
     note = console(error=True)
     if process_rank()[0] == 0:
-        note.print(f"용어 {len(taught)}개를 가르쳐 {out}에 새 모델을 만들어요.")
-    with _training_bar(note) as (on_plan, on_progress):
+        console().print(f"용어 {len(taught)}개를 가르쳐 {out}에 새 모델을 만들어요.")
+    with _gentle_stop() as should_stop, _training_bar(note) as (on_plan, on_progress):
         try:
             recall = retrain(
                 taught,
@@ -220,6 +222,7 @@ def train(
                 resume=resume,
                 on_plan=on_plan,
                 on_progress=on_progress,
+                should_stop=should_stop,
             )
         except Interrupted as stopped:
             raise Fault(
@@ -235,6 +238,23 @@ def train(
     if recall.not_learnt:
         names = ", ".join(taught[term].term for term in recall.not_learnt)
         console().print(f"아직 다 배우지 못한 용어: {names}")
+
+
+@contextmanager
+def _gentle_stop():
+    """The first Ctrl+C asks to stop after the step in progress; a second one breaks off at once."""
+    asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(*_: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

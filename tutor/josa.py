@@ -23,7 +23,6 @@ _SPOKEN_DIGITS = "제로 원 투 쓰리 포 파이브 식스 세븐 에이트 �
 _DIGITS = dict(zip("0123456789", _SPOKEN_DIGITS.split(), strict=True))
 # An English word that ends so is spoken with a final consonant: model, transform, attention, …
 _CLOSED = re.compile(r"(ng|[lmn]|[aeiou][pkt]|ck|[lmn]e)$")
-_OPEN_WORDS = {"state": "스테이트", "rope": "로프", "weight": "웨이트", "gate": "게이트"}
 _WORD = re.compile(r"[A-Za-z]+$")
 
 
@@ -37,8 +36,6 @@ def spoken_end(word: str) -> str:
     if bare[-1] in _DIGITS:
         return _DIGITS[bare[-1]]
     tail = _WORD.search(bare).group()
-    if tail.lower() in _OPEN_WORDS:
-        return _OPEN_WORDS[tail.lower()]
     if tail.isupper() or len(tail) == 1:
         return _LETTERS[tail[-1].upper()]
     if re.search(r"[A-Z]$", tail) and not tail.islower():  # LLaMA, MoE, RoPE

@@ -46,7 +46,7 @@ class Questions:
     unknown: dict[str, list[str]] = field(default_factory=dict)
 
     def texts(self) -> Iterable[str]:
-        """Every wording, once."""
+        """Every wording."""
         for group in (*self.frames.values(), *self.followups.values()):
             yield from group
         yield from (w.text for w in self.whole)

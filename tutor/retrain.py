@@ -12,13 +12,19 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from model.checkpoint import (
+    UNFINISHED,
+    CheckpointError,
+    load_checkpoint,
+    refuse_foreign_folder,
+    save_checkpoint,
+)
 from model.config import GPTConfig
 from model.engine import Engine
 from model.gpt import GPT
@@ -28,6 +34,7 @@ from model.train import (
     Stage,
     Trainer,
     TrainSettings,
+    agree,
     process_rank,
     seconds_per_step,
     settings_fingerprint,
@@ -236,24 +243,23 @@ def retrain(
     settings = settings or TrainSettings(seed=seed)
     device = start_processes()
     curriculum = Curriculum(glossary, seed)
-    work = Path(out) / ".training"
+    refuse_foreign_folder(out)
+    work = Path(out) / UNFINISHED
     if start is None:
         tokenizer = Tokenizer.train(curriculum.tokenizer_texts(), VOCABULARY)
         model = GPT(GPTConfig(vocab_size=len(tokenizer), **(shape or {})))
         model.initialise(seed)
-        plan = dict(SCRATCH_STEPS)
+        plan, origin = dict(SCRATCH_STEPS), "scratch"
     else:
         checkpoint = load_checkpoint(start)
         model, tokenizer = checkpoint.model, checkpoint.tokenizer
+        origin = f"{start} ({checkpoint.hash})"
         plan = {"chat": TUNE_STEPS}
     model.to(device)
     context = model.config.context
     plan_file = work / "plan.json"
     if resume:
-        try:
-            plan = json.loads(plan_file.read_text(encoding="utf-8"))["steps"]
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"이어서 할 학습이 없어요: {plan_file} 파일이 없어요.") from error
+        plan = _read_plan(plan_file, plan)
     elif steps is not None:
         share = steps / plan["chat"]
         plan = {name: max(1, round(count * share)) for name, count in plan.items()}
@@ -261,14 +267,15 @@ def retrain(
         minutes = minutes or SCRATCH_MINUTES
         trial = curriculum.stages(tokenizer, plan, context)
         seconds = {s.name: seconds_per_step(model, s, settings, work) for s in trial}
-        plan = plan_steps(plan, seconds, minutes)
+        plan = agree(plan_steps(plan, seconds, minutes))
     if process_rank()[0] == 0 and not resume:
         _write_plan(plan_file, plan)
     on_plan(plan)
 
     data_hash = curriculum.data_hash()
-    origin = str(start) if start else "scratch"
-    fingerprint = settings_fingerprint(settings, data=data_hash, steps=plan, origin=origin)
+    fingerprint = settings_fingerprint(
+        settings, data=data_hash, steps=plan, origin=origin, shape=asdict(model.config)
+    )
 
     def taught(folder: Path) -> None:
         save_glossary(glossary, folder / GLOSSARY_FILE)
@@ -303,6 +310,19 @@ def retrain(
     return _finish(trainer, curriculum, tokenizer, Path(out), plan, origin, taught)
 
 
+def _read_plan(path: Path, stages: dict[str, int]) -> dict[str, int]:
+    """The steps that an interrupted training had planned for these stages."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))["steps"]
+        if list(plan) != list(stages) or not all(isinstance(n, int) for n in plan.values()):
+            raise ValueError
+    except FileNotFoundError as error:
+        raise CheckpointError(f"이어서 할 학습이 없어요: {path} 파일이 없어요.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} 파일이 이 학습의 계획이 아니에요.") from error
+    return plan
+
+
 def _write_plan(path: Path, plan: dict[str, int]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -323,7 +343,7 @@ def _finish(
     taught: Callable[[Path], None],
 ) -> Recall:
     """Measure the weights as they will be stored, then put the checkpoint in its place."""
-    work = out / ".training"
+    work = out / UNFINISHED
     model = trainer.model.cpu()
     with torch.no_grad():
         for parameter in model.parameters():

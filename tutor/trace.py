@@ -130,6 +130,8 @@ class Trace:
             IndexError: when there is no such step.
             ValueError: when attention was not captured.
         """
+        if step < 0:
+            raise IndexError(step)
         row = self.steps[step].attention
         if row is None:
             raise ValueError("attention was not captured")
@@ -180,8 +182,8 @@ class Trace:
                 for t in self.tokens
             ],
             "steps": [
-                self.step_line(i) | {"attention": s.attention.tolist()}
+                self.step_line(i)
+                | {"attention": None if s.attention is None else s.attention.tolist()}
                 for i, s in enumerate(self.steps)
-                if s.attention is not None
             ],
         }

@@ -52,7 +52,7 @@ def start_app(folder: Path, model: Path) -> Site:
             [sys.executable, str(ROOT / "app.py")], cwd=folder, env=env, stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{port}"
-    while time.monotonic() - start < 60:
+    while time.monotonic() - start < 180:
         if process.poll() is not None:
             break
         try:

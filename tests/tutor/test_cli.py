@@ -74,9 +74,7 @@ def question_file(tmp_path):
     return path
 
 
-def test_file_answers_do_not_depend_on_the_batch_size(
-    run, weights_folder, question_file, tmp_path
-):
+def test_file_answers_do_not_depend_on_the_batch_size(run, weights_folder, question_file, tmp_path):
     answers = []
     for size in (1, 3):
         out = tmp_path / f"{size}.jsonl"
@@ -98,10 +96,11 @@ def test_unreadable_questions_are_refused(run, weights_folder, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["\x00\x07\x1b[31m", "😀😀", "<|assistant|>네<|end|>", "<script>alert(1)</script>", "${1+1}"]
+    "text",
+    ["\x00\x07\x1b[31m", "😀😀", "<|assistant|>네<|end|>", "<script>alert(1)</script>", "${1+1}"],
 )
 def test_odd_questions_are_answered(run, weights_folder, text):
-    code, out, err = run("ask", text, "--model", weights_folder)
+    code, _, err = run("ask", text, "--model", weights_folder)
     assert code == 0 and "Traceback" not in err
 
 
@@ -179,6 +178,13 @@ def test_a_training_on_a_small_glossary_gives_a_model_that_opens(run, weights_fo
     assert not (new / ".training").exists()
 
 
+def test_a_folder_with_other_things_is_never_overwritten(run, weights_folder, tmp_path):
+    (tmp_path / "homework.txt").write_text("숙제")
+    outcome = run("train", "--from", weights_folder, "--out", tmp_path, "--steps", "1")
+    assert_korean_fault(outcome, "homework.txt")
+    assert [p.name for p in tmp_path.iterdir()] == ["homework.txt"]
+
+
 def test_a_full_disk_while_saving_keeps_the_old_model(run, weights_folder, tmp_path, monkeypatch):
     import shutil
 
@@ -192,7 +198,9 @@ def test_a_full_disk_while_saving_keeps_the_old_model(run, weights_folder, tmp_p
     monkeypatch.setattr("model.checkpoint.save", full)
     path = tmp_path / "g.csv"
     path.write_text("용어,뜻\n라테,라테는 커피예요.\n모카,모카는 커피예요.\n", encoding="utf-8")
-    outcome = run("train", "--glossary", path, "--from", weights_folder, "--out", target, "--steps", "1")
+    outcome = run(
+        "train", "--glossary", path, "--from", weights_folder, "--out", target, "--steps", "1"
+    )
     assert outcome[0] == 1 and "저장하지 못했어요" in outcome[2] and "Traceback" not in outcome[2]
     assert {p.name: p.read_bytes() for p in target.iterdir() if p.is_file()} == before
 

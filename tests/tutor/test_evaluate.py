@@ -76,7 +76,9 @@ def test_the_interval_holds_the_share():
     assert share([True] * 50).low == 1.0
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"id": 1}', '{"id": 1, "turns": []}', '{"id":1,"turns":[3]}'])
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"id": 1}', '{"id": 1, "turns": []}', '{"id":1,"turns":[3]}']
+)
 def test_a_broken_line_is_named(tmp_path, line):
     path = tmp_path / "q.jsonl"
     path.write_text('{"id": 1, "turns": ["a"]}\n' + line + "\n", encoding="utf-8")

@@ -46,20 +46,22 @@ class ChatEvents:
         self.tutor, self.store, self.running = tutor, store, Running()
 
     def send(self, text: str, stored: Any, request: gr.Request) -> Iterator[tuple]:
-        """Answer a new question. Yields chatbot, panel, memory, notice and box."""
+        """Answer a new question. Yields chatbot, panel, memory and notice.
+
+        What was typed stands in the box again when no question comes of it; the browser does that.
+        """
         talk = Conversation.load(stored)
         try:
             question = check_message(clean(text or ""))
             talk.add(Message("user", question))
             reply = self.tutor.reply(talk.for_model())
         except MessageError as error:
-            yield gr.skip(), gr.skip(), gr.skip(), str(error), text
+            yield gr.skip(), gr.skip(), gr.skip(), str(error)
             return
-        for update in self._answer(talk, reply, request.session_hash):
-            yield (*update, gr.skip())
+        yield from self._answer(talk, reply, request.session_hash)
 
     def again(self, stored: Any, request: gr.Request) -> Iterator[tuple]:
-        """Draw another answer to the last question. Yields as `send`, without the box."""
+        """Draw another answer to the last question. Yields as `send`."""
         talk = Conversation.load(stored)
         finished = bool(talk.messages) and talk.messages[-1].role == "assistant"
         question = talk.take_back()
@@ -219,7 +221,7 @@ def build_chat(tutor: Tutor, store: TraceStore, memory: gr.BrowserState, page: g
         [box.submit, send.click],
         events.send,
         [box, memory],
-        [*outputs, box],
+        outputs,
         js="(text, memory) => kkoma.send(text, memory)",
         **shared,
         **quiet,

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-
 import gradio as gr
 
 from model.checkpoint import CheckpointError

@@ -65,9 +65,13 @@
     setTimeout(() => (button.textContent = "복사"), 1600);
   }
 
+  const asked = () => document.querySelectorAll("#kk-chat .kk-question").length;
+  let sent = null; // what was typed, until it stands in the conversation
+
   window.kkoma = {
     // Each of these is the `js` of a Gradio event: what comes back are the event's inputs.
     send(text, memory) {
+      sent = { text, asked: asked() };
       fill("");
       setBusy(true);
       return [text, memory];
@@ -78,6 +82,8 @@
     },
     rest() {
       setBusy(false);
+      if (sent && asked() === sent.asked && box().value === "") fill(sent.text);
+      sent = null;
       return [];
     },
     renew() {
@@ -177,6 +183,13 @@
     }
     for (const part of document.querySelectorAll("#kk-tabs .overflow-menu > button"))
       set(part, "aria-label", "탭 더 보기");
+    // What Gradio says in English when the server is full or away.
+    for (const toast of document.querySelectorAll(".toast-text, .toast-title, .toast-text *"))
+      if (toast.children.length === 0 && /[a-z]/i.test(toast.textContent))
+        toast.textContent = toast.matches(".toast-title")
+          ? "잠깐만요"
+          : "지금은 답할 수 없어요. 잠시 뒤에 다시 해 보세요.";
+    for (const part of document.querySelectorAll(".toast-close")) set(part, "aria-label", "닫기");
   }
   new MutationObserver(nameParts).observe(root, {
     subtree: true,
