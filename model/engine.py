@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from model.generate import _MASKED, CANDIDATES, GREEDY, Sampling, Step, choose, distribution
+from model.generate import CANDIDATES, GREEDY, NEVER_SAID, Sampling, Step, choose, distribution
 from model.gpt import GPT
 from model.tokenizer import END
 
@@ -63,7 +63,7 @@ class Engine:
         self.device = model.embedding.weight.device
         with torch.inference_mode():
             self._cache = model.new_cache(max_batch, model.config.context)
-        self._masked = torch.tensor(_MASKED)
+        self._masked = torch.tensor(NEVER_SAID)
         self._active: list[Generation] = []
         self._lengths: list[int] = []
         self._waiting: deque[Generation] = deque()
@@ -98,7 +98,10 @@ class Engine:
                 raise RuntimeError("the engine is closed")
             self._waiting.append(generation)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
+                cores = torch.get_num_threads()
+                self._thread = threading.Thread(
+                    target=self._run, args=(cores,), daemon=True, name="engine"
+                )
                 self._thread.start()
             self._wake.notify()
         return generation
@@ -111,7 +114,9 @@ class Engine:
         if self._thread:
             self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, cores: int) -> None:
+        # A new thread's matrix products take every core, whatever was set in the others.
+        torch.set_num_threads(cores)
         while True:
             with self._wake:
                 while not (self._waiting or self._active or self._closed):
@@ -160,7 +165,7 @@ class Engine:
         """`distribution` of every row, `(row, vocab)`; in one pass when nobody asks for more."""
         samplings = [g.sampling for g in generations]
         if all(s.temperature in (0, 1) and s.repetition_penalty == 1 for s in samplings):
-            return logits.index_fill(1, self._masked, -torch.inf).softmax(dim=-1)
+            return logits.index_fill_(1, self._masked, -torch.inf).softmax(dim=-1)
         rows = zip(logits, generations, strict=True)
         return torch.stack([distribution(row, g.sampling, g.said) for row, g in rows])
 

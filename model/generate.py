@@ -15,7 +15,7 @@ from torch import Tensor
 from model.tokenizer import END, SPECIAL_NAMES
 
 CANDIDATES = 10
-_MASKED = [i for i in range(len(SPECIAL_NAMES)) if i != END]
+NEVER_SAID = [i for i in range(len(SPECIAL_NAMES)) if i != END]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def distribution(logits: Tensor, sampling: Sampling, said: Sequence[int] = ()) -
         said: tokens of the answer so far, for the repetition penalty.
     """
     logits = logits.float().clone()
-    logits[_MASKED] = -torch.inf
+    logits[NEVER_SAID] = -torch.inf
     if sampling.repetition_penalty != 1 and said:
         seen = torch.tensor(sorted(set(said)))
         value = logits[seen]

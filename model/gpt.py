@@ -60,42 +60,19 @@ def decoding_table(cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack((straight, swapped), dim=1)[:, :, :, None]
 
 
-# Up to how many rows a product is bound by reading the weights, not by computing.
-FEW_ROWS = 3
-
-
-class Matrix(NamedTuple):
-    """A weight for decoding, in the two layouts that are fast.
-
-    Attributes:
-        weight: `(out, in)`, the parameter itself.
-        transposed: `(in, out)`, a copy: for a few rows it is read straight through, once, which
-            takes two thirds of the time where the weights do not stay in the processor's cache.
-    """
-
-    weight: Tensor
-    transposed: Tensor
-
-    @classmethod
-    def of(cls, weight: Tensor) -> Matrix:
-        """Copy the other layout."""
-        return cls(weight, weight.t().contiguous())
-
-    def product(self, x: Tensor) -> Tensor:
-        """`(row, in)` to `(row, out)`."""
-        return x @ self.transposed if len(x) <= FEW_ROWS else project(x, self.weight)
-
-
-def project(x: Tensor, weight: Tensor) -> Tensor:
-    """`F.linear` of many rows, faster where no gradient is wanted: `(row, in)` to `(row, out)`.
+def product(x: Tensor, matrix: Tensor) -> Tensor:
+    """`x @ matrix` for decoding, without gradients: `(row, in)` by `(in, out)` to `(row, out)`.
 
     PyTorch gives float32 products to MKL, which on AMD processors reaches half of what oneDNN
     does; elsewhere they are alike.
     """
-    plain = torch.is_grad_enabled() or x.dtype != torch.float32 or x.device.type != "cpu"
-    if plain or not torch.backends.mkldnn.is_available():
-        return F.linear(x, weight)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    one_row = len(x) == 1  # bound by reading the matrix, not by computing
+    if one_row or x.device.type != "cpu" or x.dtype != torch.float32 or not _ONEDNN:
+        return x @ matrix
+    return torch.ops.mkldnn._linear_pointwise(x, matrix.t(), None, "none", [], "")
+
+
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Slots:
@@ -217,26 +194,28 @@ class Block(nn.Module):
 
 
 class BlockWeights(NamedTuple):
-    """One block's weights, ready for decoding; the norms' are multiplied by sqrt(width)."""
+    """One block's weights, as `DecodingWeights` describes them."""
 
     attention_norm: Tensor
-    qkv: Matrix
-    out: Matrix
+    qkv: Tensor
+    out: Tensor
     mlp_norm: Tensor
-    gate_up: Matrix
-    down: Matrix
+    gate_up: Tensor
+    down: Tensor
 
 
 class DecodingWeights:
-    """All weights, gathered for decoding: finding them in modules takes as long as using them.
+    """Copies of all weights in the form that is fastest for decoding.
 
-    Holds copies, so it says itself whether they are still `current` (writing through `.data`
-    goes unseen: write under `no_grad` instead).
+    Matrices are transposed to `(in, out)`: they are then read straight through, once, which takes
+    two thirds of the time wherever they do not all stay in the processor's cache. Norms are
+    multiplied by sqrt(width). Gathering them also saves finding them in modules for every token,
+    which takes as long as using them.
 
     Attributes:
         blocks: one `BlockWeights` a layer.
-        norm: the last norm's, multiplied by sqrt(width).
-        head: the tied embedding as the projection onto the vocabulary.
+        norm: the last norm's.
+        head: the tied embedding as the projection onto the vocabulary, `(width, vocab)`.
         root_eps: `sqrt(width * eps)`, what the norms add under the root.
     """
 
@@ -248,16 +227,16 @@ class DecodingWeights:
             self.blocks = [
                 BlockWeights(
                     b.attention_norm.weight * scale,
-                    Matrix.of(b.attention.qkv.weight),
-                    Matrix.of(b.attention.out.weight),
+                    b.attention.qkv.weight.t().contiguous(),
+                    b.attention.out.weight.t().contiguous(),
                     b.mlp_norm.weight * scale,
-                    Matrix.of(b.mlp.gate_up.weight),
-                    Matrix.of(b.mlp.down.weight),
+                    b.mlp.gate_up.weight.t().contiguous(),
+                    b.mlp.down.weight.t().contiguous(),
                 )
                 for b in model.blocks
             ]
             self.norm = model.norm.weight * scale
-            self.head = Matrix.of(model.embedding.weight)
+            self.head = model.embedding.weight.t().contiguous()
             self.root_eps = self.norm.new_tensor(scale * math.sqrt(model.config.norm_eps))
 
     def _now(self) -> list[tuple[int, int]]:
@@ -265,7 +244,7 @@ class DecodingWeights:
         return [(p.data_ptr(), p._version) for p in self._parameters]
 
     def current(self) -> bool:
-        """Whether no parameter has moved or changed since."""
+        """Whether no parameter has moved or changed since; writing through `.data` goes unseen."""
         return self._now() == self._state
 
 
@@ -301,7 +280,7 @@ def decode_block(
         root_eps: `DecodingWeights.root_eps`.
     """
     batch, heads, new, _ = weights.shape
-    qkv = w.qkv.product(decode_norm(x, w.attention_norm, root_eps))
+    qkv = product(decode_norm(x, w.attention_norm, root_eps), w.qkv)
     qkv = qkv.view(batch, new, 3, heads, -1)
     half = qkv.shape[-1] // 2
     qkv = torch.addcmul(qkv * turn[0], qkv.roll(half, dims=-1), turn[1])
@@ -313,9 +292,9 @@ def decode_block(
     torch.softmax(score, dim=-1, out=weights)
     mixed = torch.bmm(weights.flatten(0, 1), at.values[layer])
     mixed = mixed.view(batch, heads, new, -1).transpose(1, 2).reshape(x.shape)
-    x += w.out.product(mixed)
-    gate, up = w.gate_up.product(decode_norm(x, w.mlp_norm, root_eps)).chunk(2, dim=-1)
-    x += w.down.product(F.silu(gate).mul_(up))
+    x += product(mixed, w.out)
+    gate, up = product(decode_norm(x, w.mlp_norm, root_eps), w.gate_up).chunk(2, dim=-1)
+    x += product(F.silu(gate).mul_(up), w.down)
 
 
 class GPT(nn.Module):
@@ -373,12 +352,11 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Project onto the vocabulary with the tied embedding: `(..., width)` to `(..., vocab)`."""
-        rows = hidden.reshape(-1, hidden.shape[-1])
         if torch.is_grad_enabled():
-            logits = F.linear(rows, self.embedding.weight)
-        else:
-            logits = self._decoding_weights().head.product(rows)
-        return logits.view(*hidden.shape[:-1], -1)
+            return F.linear(hidden, self.embedding.weight)
+        rows = hidden.reshape(-1, self.config.width)
+        logits = product(rows, self._decoding_weights().head)
+        return logits.view(*hidden.shape[:-1], self.config.vocab_size)
 
     def forward(self, ids: Tensor) -> Tensor:
         """`(batch, token)` ids to `(batch, token, vocab)` logits."""

@@ -126,7 +126,7 @@ class Lengths:
     matrix: int = 2048
 
 
-QUICK = Lengths(12, 4, 6, 3, 10, 1, 256, 128)
+QUICK = Lengths(16, 16, 8, 8, 10, 3, 256, 128)
 
 
 @contextmanager
@@ -436,8 +436,6 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
             )
         except Exception as error:  # another program's trouble is no reason to measure nothing
             report.notes.append(f"{name}은(는) 이 모델로 돌지 않아서 빼고 쟀어요: {error}")
-    run = contenders["ours"][1]
-
     with threads(1):
         alone = {
             key: token_seconds(go_on, prompts[:1], lengths.new)
@@ -463,9 +461,12 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
                 Row(f"ratio.{key}", section, name, ratio, "배", goals.get(key), detail)
             )
 
+    engine.close()
     section = f"여럿이 함께: {BATCH}명 ÷ 한 사람 (초당 토큰)"
     for count in range(1, min(cores, 2) + 1):
         with threads(count):
+            engine = Engine(gpt, BATCH)  # a thread keeps the count that it was born with
+            run = ours(engine, True)
             works = {}
             for name, texts, new in (
                 ("context", prompts, lengths.new),
@@ -474,6 +475,7 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
                 works[f"{name}.one"] = token_seconds(run, texts[:1], new)
                 works[f"{name}.all"] = token_seconds(run, texts, new)
             took = medians(works, lengths.rounds)
+            engine.close()
         for name, label, read, new in (
             ("context", "긴 문맥", lengths.prompt, lengths.new),
             ("everyday", "보통 대화", lengths.short_prompt, lengths.short_new),
@@ -488,7 +490,6 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
     for key, (name, _) in contenders.items():
         goal = 50.0 if key == "ours" else None
         report.rows.append(Row(f"first.{key}", section, name, start[key] * 1e3, "ms", goal))
-    engine.close()
     return report
 
 
@@ -661,6 +662,8 @@ def run_bench(gpt: GPT, sample: Sample, lengths: Lengths | None = None) -> Bench
     )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     notes = [shape, where, *decoding.notes, *training.notes]
+    if lengths != Lengths():
+        notes.append("짧게 잰 값이에요. 목표는 --quick 없이 잰 길이에만 맞아요.")
     if load > cores + 1:
         notes.append(f"재는 동안 다른 일이 많았어요(부하 {load:.1f}). 배율만 믿어 주세요.")
     return BenchReport(decoding.rows + training.rows, notes)
@@ -679,8 +682,9 @@ def bench(model: Path = WEIGHTS, *, quick: bool = False) -> BenchReport:
         CheckpointError: when the directory cannot be used.
         GlossaryError: when the shipped glossary cannot.
     """
-    checkpoint = load_checkpoint(model)
-    curriculum = Curriculum(load_glossary(GLOSSARY), seed=1)
-    context = checkpoint.model.config.context
-    (stage,) = curriculum.stages(checkpoint.tokenizer, {"chat": 1}, context)
-    return run_bench(checkpoint.model, stage.sample, QUICK if quick else None)
+    with threads(1):  # helpers of this thread would get into the way of the engine's later
+        checkpoint = load_checkpoint(model)
+        curriculum = Curriculum(load_glossary(GLOSSARY), seed=1)
+        context = checkpoint.model.config.context
+        (stage,) = curriculum.stages(checkpoint.tokenizer, {"chat": 1}, context)
+        return run_bench(checkpoint.model, stage.sample, QUICK if quick else None)

@@ -120,9 +120,10 @@ def test_tables_are_text_with_goals_and_lengths(report):
             assert len(line) == len(headings)
             assert all(isinstance(cell, str) for cell in line)
     text = str(tables)
-    assert "프롬프트 12 + 생성 4" in text
+    assert "프롬프트 16 + 생성 16" in text
     assert "≥ 3.5" in text and "≥ 5" in text
     assert any("너비" in note for note in report.notes)
+    assert any("짧게 잰" in note for note in report.notes)
     assert report.to_json()["rows"][0]["key"] == report.rows[0].key
 
 

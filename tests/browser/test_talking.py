@@ -160,5 +160,7 @@ def test_a_server_that_is_away_loses_nothing_and_speaks_korean(visit):
     page.wait_for_timeout(300)
     assert not re.search("[A-Za-z]{4}", page.locator(".toast-wrap").inner_text())
     page.unroute("**/queue/join*")
+    page.reload()
+    page.wait_for_function("document.querySelector('#kk-box textarea')?.value === 'RNN은 뭐야?'")
     person.box.press("Enter")
     page.locator(".kk-note").wait_for()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 
 from model.checkpoint import CheckpointError
 from tutor.chat import Tutor
@@ -80,6 +81,7 @@ def main() -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a console may not know every letter
+    torch.set_num_threads(1)  # as fast for decoding, and leaves a core to the page
     try:
         tutor = Tutor.open(Path(os.environ.get("TUTOR_MODEL") or WEIGHTS))
     except CheckpointError as error:

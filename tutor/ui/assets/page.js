@@ -184,14 +184,29 @@
     for (const part of document.querySelectorAll("#kk-tabs .overflow-menu > button"))
       set(part, "aria-label", "탭 더 보기");
     // What Gradio says in English when the server is full or away.
-    for (const toast of document.querySelectorAll(".toast-text, .toast-title, .toast-text *"))
-      if (toast.children.length === 0 && /[a-z]/i.test(toast.textContent))
+    for (const toast of document.querySelectorAll(".toast-title, .toast-message-text"))
+      if (/[a-z]/i.test(toast.textContent))
         toast.textContent = toast.matches(".toast-title")
           ? "잠깐만요"
-          : "지금은 답할 수 없어요. 잠시 뒤에 다시 해 보세요.";
+          : "지금은 서버가 답할 수 없어요. 잠시 뒤에 다시 해 보세요.";
     for (const part of document.querySelectorAll(".toast-close")) set(part, "aria-label", "닫기");
   }
-  new MutationObserver(nameParts).observe(root, {
+
+  // What is half typed survives a reload, also the one that Gradio does when a lost server is back.
+  const DRAFT = "kkoma-gpt-draft";
+  let begun = false;
+  function begin() {
+    if (begun || !box()) return;
+    begun = true;
+    const draft = sessionStorage.getItem(DRAFT);
+    if (draft) setTimeout(() => fill(draft), 0);
+  }
+  window.addEventListener("pagehide", () => sessionStorage.setItem(DRAFT, box()?.value ?? ""));
+
+  new MutationObserver(() => {
+    nameParts();
+    begin();
+  }).observe(root, {
     subtree: true,
     childList: true,
     attributes: true,
