@@ -23,7 +23,7 @@ from tutor.ui.trace_lines import TraceLines, whole
 from tutor.ui.words import EXAMPLES, TITLE
 
 FRAME = 0.1  # seconds between two updates of the page, at least
-PACE = 0.02  # seconds a token is given, at least: an answer is there to be watched as it comes
+PACE = 0.03  # seconds a token is given, at least: an answer is there to be watched as it comes
 AGAIN = {"temperature": 0.8, "top_p": 0.95}  # for another answer to the same question
 ENGINE = "engine"  # the queue that everything that uses the model shares
 

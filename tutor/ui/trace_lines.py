@@ -31,6 +31,11 @@ def candidate_name(tokenizer: Tokenizer, token: int) -> str:
     return "␣" * (len(piece) - len(bare)) + bare.replace("\n", "⏎")
 
 
+def chance(share: float) -> str:
+    """A candidate's probability; what would round to nothing says so."""
+    return percent(share) if share >= 0.0005 else "< 0.1 %"
+
+
 def sampling_note(sampling: Sampling) -> str:
     """How the tokens were drawn, in words."""
     if sampling.temperature == 0:
@@ -99,9 +104,8 @@ class TraceLines:
             "step",
             s=index,
             p=prompt + index,
-            chance=percent(step.probability),
             best=[
-                [candidate_name(name, token), round(share, 4), percent(share), token == step.token]
+                [candidate_name(name, token), round(share, 4), chance(share), token == step.token]
                 for token, share in step.candidates
             ],
         )

@@ -11,6 +11,7 @@ let current = 0; // number of the answer that is shown
 let picked = null; // step that the person chose; null follows the newest
 let locked = null; // "layer.head" that the person chose; null is the mean over all
 let preview = null; // "layer.head" under the pointer or the focus
+let pointed = null; // the piece under the pointer
 let shown = null; // what is on the screen: {doc, step, row, seen}
 let consumed = ""; // the part of the value that has been read
 
@@ -200,6 +201,7 @@ function weigh(of, weights) {
       node.classList.remove("p-later");
     }
   });
+  readOut();
 }
 
 function paint(next) {
@@ -294,7 +296,7 @@ function drawHeads(of, row) {
   const gap = 3;
   const wide = width / of.heads - gap;
   const high = height / of.layers - gap;
-  const columns = Math.min(keys, Math.max(1, Math.floor(wide - 4)));
+  const columns = Math.min(keys, Math.max(1, Math.floor((wide - 4) / 2)));
   for (let layer = 0; layer < of.layers; layer++)
     for (let index = 0; index < of.heads; index++) {
       const left = index * (wide + gap) + gap / 2;
@@ -310,7 +312,7 @@ function drawHeads(of, row) {
         for (let key = Math.floor((column * keys) / columns); key < end; key++)
           most = Math.max(most, row[start + key]);
         const tall = (most / 255) * (high - 4);
-        pen.fillRect(left + 2 + column * bar, top + high - 2 - tall, Math.max(bar - 0.4, 0.6), tall);
+        pen.fillRect(left + 2 + column * bar, top + high - 2 - tall, Math.max(bar - 0.5, 1), tall);
       }
     }
 }
@@ -372,15 +374,23 @@ stream.addEventListener("keydown", (event) => {
   pick(Number(event.target.dataset.step) + moves[event.key], true);
 });
 
-function readOut(event) {
-  const node = event.target.closest?.(".p-chip");
-  const weight = node?.dataset.weight;
+// The weight of the piece under the pointer (or last touched), in figures.
+function readOut() {
+  const weight = pointed?.dataset.weight;
   $(".p-readout").textContent =
-    weight === undefined ? "" : `‘${node.textContent}’ ${percent(Number(weight))}`;
+    weight === undefined ? "" : `‘${pointed.textContent}’ ${percent(Number(weight))}`;
 }
-stream.addEventListener("pointerover", readOut);
-stream.addEventListener("click", readOut);
-stream.addEventListener("pointerleave", () => ($(".p-readout").textContent = ""));
+function point(event) {
+  pointed = event.target.closest?.(".p-chip") ?? null;
+  readOut();
+}
+stream.addEventListener("pointerover", point);
+stream.addEventListener("pointerdown", point);
+stream.addEventListener("pointerleave", (event) => {
+  if (event.pointerType === "touch") return;
+  pointed = null;
+  readOut();
+});
 
 function look(head) {
   preview = head;
