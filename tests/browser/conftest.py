@@ -66,7 +66,9 @@ def start_app(folder: Path, model: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def model_folder(request) -> Path:
-    """The shipped model; an untrained one where it is not there yet."""
+    """The shipped model, or the one TUTOR_MODEL names; an untrained one where there is none."""
+    if named := os.environ.get("TUTOR_MODEL"):
+        return Path(named)
     if (WEIGHTS / "config.json").exists():
         return WEIGHTS
     return request.getfixturevalue("weights_folder")

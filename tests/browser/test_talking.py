@@ -154,13 +154,15 @@ def test_a_server_that_is_away_loses_nothing_and_speaks_korean(visit):
     person = visit()
     page = person.page
     page.route("**/queue/join*", lambda route: route.abort())
+    kept = "document.querySelector('#kk-box textarea')?.value === 'RNN은 뭐야?'"
     person.send("RNN은 뭐야?")
-    page.wait_for_function("!document.documentElement.dataset.busy")
-    assert person.box.input_value() == "RNN은 뭐야?"
-    page.wait_for_timeout(300)
-    assert not re.search("[A-Za-z]{4}", page.locator(".toast-wrap").inner_text())
+    page.locator(".toast-message-text").wait_for()
+    page.wait_for_function(kept)
+    words = page.locator(".toast-wrap").inner_text()
+    assert re.search("[가-힣]", words) and not re.search("[A-Za-z]{4}", words)
+    # The page reloads by itself once the server is back.
     page.unroute("**/queue/join*")
-    page.reload()
-    page.wait_for_function("document.querySelector('#kk-box textarea')?.value === 'RNN은 뭐야?'")
+    page.wait_for_function("!document.querySelector('.toast-message-text')")
+    page.wait_for_function(kept)
     person.box.press("Enter")
     page.locator(".kk-note").wait_for()

@@ -183,12 +183,14 @@
     }
     for (const part of document.querySelectorAll("#kk-tabs .overflow-menu > button"))
       set(part, "aria-label", "탭 더 보기");
-    // What Gradio says in English when the server is full or away.
+    // What Gradio says in English when the server is full or away; no answer comes then.
     for (const toast of document.querySelectorAll(".toast-title, .toast-message-text"))
-      if (/[a-z]/i.test(toast.textContent))
+      if (/[a-z]/i.test(toast.textContent)) {
         toast.textContent = toast.matches(".toast-title")
           ? "잠깐만요"
           : "지금은 서버가 답할 수 없어요. 잠시 뒤에 다시 해 보세요.";
+        if (isBusy()) window.kkoma.rest();
+      }
     for (const part of document.querySelectorAll(".toast-close")) set(part, "aria-label", "닫기");
   }
 
