@@ -97,28 +97,41 @@ def site(browser, tmp_path_factory, model_folder):
     running.process.wait(10)
 
 
+@pytest.fixture(scope="session")
+def contexts(browser):
+    """Browser profiles by their settings; sharing one lets it keep Gradio's scripts."""
+    opened = {}
+
+    def get(**options):
+        key = repr(sorted(options.items()))
+        if key not in opened:
+            settings = {"viewport": WINDOWS["desk"], "locale": "ko-KR"} | options
+            opened[key] = browser.new_context(**settings)
+            opened[key].set_default_timeout(60_000)  # a busy machine is no fault
+        return opened[key]
+
+    yield get
+    for context in opened.values():
+        context.close()
+
+
 class Visit:
-    """One person's browser, with what a test does again and again.
+    """One person at the page, with what a test does again and again.
 
     Attributes:
         hosts: every host that was asked for something.
         faults: errors of the page's scripts, and dialogs that something opened.
     """
 
-    def __init__(self, browser, site: Site, **options) -> None:
-        settings = {
-            "viewport": WINDOWS["desk"],
-            "locale": "ko-KR",
-            "accept_downloads": True,
-        } | options
-        self.site, self.context = site, browser.new_context(**settings)
-        self.context.set_default_timeout(60_000)  # a busy machine is no fault
-        self.page = self.context.new_page()
+    def __init__(self, context, site: Site) -> None:
+        self.site, self.page = site, context.new_page()
         self.hosts: set[str] = set()
         self.faults: list[str] = []
         self.page.on("request", self._note)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("dialog", self._dialog)
+        self.page.goto(site.url + "/tutor/attention/none/0")
+        self.page.evaluate("localStorage.clear()")
         self.open()
 
     def _note(self, request) -> None:
@@ -165,9 +178,15 @@ class Visit:
         self.chips.nth(step).click()
         self.page.locator(f"button.p-chip[data-step='{step}'][aria-pressed=true]").wait_for()
 
-    def overflow(self) -> int:
-        """How many pixels the page is wider than the window."""
-        return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    def overflow(self) -> list[str]:
+        """What reaches beyond the window's right edge, seen or cut off there."""
+        return self.page.evaluate(
+            """() => [document.documentElement, ...document.querySelectorAll('main *')]
+              .filter((node) => !node.closest('.visually-hidden'))
+              .filter((node) => node.getBoundingClientRect().right > innerWidth + 0.5
+                || (node.parentElement === null && node.scrollWidth > innerWidth))
+              .map((node) => node.outerHTML.slice(0, 80))"""
+        )
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
@@ -179,16 +198,16 @@ def windows() -> dict[str, dict[str, int]]:
 
 
 @pytest.fixture
-def visit(browser, site):
+def visit(contexts, site):
     """Opens visits; every one must end without a script error and without another host."""
     visits: list[Visit] = []
 
     def make(**options) -> Visit:
-        visits.append(Visit(browser, site, **options))
+        visits.append(Visit(contexts(**options), site))
         return visits[-1]
 
     yield make
     for each in visits:
-        each.context.close()
+        each.page.close()
         assert each.faults == []
         assert each.hosts == {urlsplit(site.url).netloc}

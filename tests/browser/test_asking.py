@@ -37,7 +37,7 @@ CANVAS_COLOURS = """() => {
 def test_ask_stream_open_a_token(visit, windows, window):
     person = visit(viewport=windows[window])
     page = person.page
-    assert person.overflow() <= 0
+    assert person.overflow() == []
     page.evaluate(WATCH)
     person.ask(QUESTION)
     assert person.box.input_value() == ""
@@ -72,7 +72,7 @@ def test_ask_stream_open_a_token(visit, windows, window):
     assert page.evaluate(CANVAS_COLOURS) > 2
     assert "방금 계산한 값" in page.locator(".p-origin").inner_text()
     assert "고른 확률 평균" in page.locator(".kk-note").inner_text()
-    assert person.overflow() <= 0
+    assert person.overflow() == []
     if window == "phone":
         talk, inside = page.locator("#kk-talk"), page.locator("#kk-inside")
         assert inside.bounding_box()["y"] > talk.bounding_box()["y"] + 200
@@ -121,6 +121,8 @@ def test_the_panel_works_by_keyboard_alone(visit):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     assert step() == ["2", "2"]
+    ring = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(ring) == "solid"
     page.keyboard.press("ArrowLeft")
     assert step() == ["1", "1"]
     assert page.locator("button.p-chip[tabindex='0']").count() == 1

@@ -51,7 +51,7 @@ def test_on_a_phone_the_list_and_the_entry_take_turns(visit, windows):
     person.tab("용어집")
     page.locator(".g-link").nth(2).click()
     assert not page.locator(".g-list").is_visible()
-    assert person.overflow() <= 0
+    assert person.overflow() == []
     page.get_by_role("button", name="목록으로").click()
     assert page.locator(".g-list").is_visible()
-    assert person.overflow() <= 0
+    assert person.overflow() == []

@@ -38,9 +38,8 @@ def test_axe_finds_nothing_serious(visit, scheme):
     assert serious(page, axe) == []
 
 
-@pytest.mark.parametrize("locale", ["ko-KR", "en-US"])
-def test_everything_named_is_named_in_korean(visit, locale):
-    person = visit(locale=locale)
+def test_everything_named_is_named_in_korean_whatever_the_browsers_language(visit):
+    person = visit(locale="en-US")
     page = person.page
     assert page.evaluate("document.documentElement.lang") == "ko"
     person.ask("RNN은 뭐야?")
@@ -50,11 +49,3 @@ def test_everything_named_is_named_in_korean(visit, locale):
         for label in page.evaluate(LABELS):
             assert re.search("[가-힣]", label), label
     assert not re.search(r"gradio|built with|settings|API", page.locator("body").inner_text(), re.I)
-
-
-def test_focus_can_be_seen(visit):
-    person = visit()
-    person.box.focus()
-    person.page.keyboard.press("Tab")
-    outline = person.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline != "none"

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tutor.ui import chat_tab
 from tutor.ui.chat_tab import BROKEN_OFF, FAILED, NOTHING_TO_RETRY, STOPPED, ChatEvents
 from tutor.ui.conversation import Conversation, Message
 from tutor.ui.store import TraceStore
@@ -13,7 +14,9 @@ SKIPPED = {"__type__": "update"}
 
 
 @pytest.fixture
-def events(tutor):
+def events(tutor, monkeypatch):
+    monkeypatch.setattr(chat_tab, "PACE", 0.0)
+    monkeypatch.setattr(chat_tab, "FRAME", 0.02)
     return ChatEvents(tutor, TraceStore())
 
 

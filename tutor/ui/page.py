@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,12 @@ def serve(tutor: Tutor, **options: Any) -> None:
         **options,
     )
     print(f"{page.local_url} 에서 열었어요. 그만두려면 Ctrl+C를 누르세요.", flush=True)
-    page.block_thread()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("\n페이지를 닫았어요.")
+    finally:
+        page.close(verbose=False)
 
 
 def main() -> int:
