@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from model.config import GPTConfig
 
+# How a packed row is divided: `count` documents of `length` tokens each, for each pair in turn.
+Documents = Sequence[tuple[int, int]] | None
+
 
 def rotary_table(config: GPTConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary angles, each `(context, head_size)`.
@@ -137,6 +140,20 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
+def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Each token's mix of the values up to itself, all `(..., token, head_size)`.
+
+    PyTorch's fused kernel, but for bfloat16 on a CPU: there its backward pass takes six times as
+    long as the plain products.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    tokens = query.shape[-2]
+    later = query.new_full((tokens, tokens), -torch.inf).triu_(1)
+    score = query / math.sqrt(query.shape[-1]) @ key.transpose(-1, -2)
+    return (score + later).softmax(dim=-1) @ value
+
+
 class Attention(nn.Module):
     """Causal self-attention. Query, key and value come out of one matrix product."""
 
@@ -151,16 +168,33 @@ class Attention(nn.Module):
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, self.head_size)
         query_key, value = qkv[:, :, :2], qkv[:, :, 2]
-        query_key = rotate(query_key, cos, sin).permute(2, 0, 3, 1, 4)
+        query_key = rotate(query_key, cos, sin).to(value.dtype).permute(2, 0, 3, 1, 4)
         return query_key[0], query_key[1], value.transpose(1, 2)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, visible: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, documents: Documents) -> Tensor:
         """Mixed values `(batch, token, width)` of whole sequences; the weights stay hidden."""
         query, key, value = self.heads_of(x, cos, sin)
-        mixed = F.scaled_dot_product_attention(
-            query, key.to(query.dtype), value, attn_mask=visible, is_causal=visible is None
-        )
+        if documents is None:
+            mixed = causal_attention(query, key, value)
+        else:
+            mixed = self._apart(query, key, value, documents)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    @staticmethod
+    def _apart(query: Tensor, key: Tensor, value: Tensor, documents: Documents) -> Tensor:
+        """Attention within each document of a packed row, `(1, head, token, head_size)`.
+
+        Documents of one length are computed together, as if each were a row of its own.
+        """
+        sizes = [count * length for count, length in documents]
+        groups = zip(
+            documents, *(t[0].split(sizes, dim=1) for t in (query, key, value)), strict=True
+        )
+        mixed = []
+        for (count, length), *states in groups:
+            rows = (state.unflatten(1, (count, length)) for state in states)
+            mixed.append(causal_attention(*rows).flatten(1, 2))
+        return torch.cat(mixed, dim=1)[None]
 
 
 class FeedForward(nn.Module):
@@ -187,9 +221,9 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(config.width, config.norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, visible: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, documents: Documents) -> Tensor:
         """The residual stream `(batch, token, width)` after this block."""
-        x = x + self.attention(self.attention_norm(x), cos, sin, visible)
+        x = x + self.attention(self.attention_norm(x), cos, sin, documents)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -327,27 +361,24 @@ class GPT(nn.Module):
         return self.cos[positions][:, :, None, None], self.sin[positions][:, :, None, None]
 
     def hidden(
-        self, ids: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
+        self, ids: Tensor, positions: Tensor | None = None, documents: Documents = None
     ) -> Tensor:
         """The last block's normalised output, `(batch, token, width)`.
 
         Args:
             ids: `(batch, token)`.
             positions: `(batch, token)` position of each token within its own document.
-            documents: `(batch, token)` document number of each token. With it, rows may hold
-                several documents packed one after another, and none sees into another.
+            documents: with it, `ids` is one row `(1, token)` of whole documents, one after
+                another, and none sees into another: first `count` documents of `length` tokens
+                each for the first `(count, length)`, then those of the second, and so on.
         """
         batch, tokens = ids.shape
         if positions is None:
             positions = torch.arange(tokens, device=ids.device).expand(batch, tokens)
-        visible = None
-        if documents is not None:
-            same = documents[:, :, None] == documents[:, None, :]
-            visible = (same & same.new_ones(tokens, tokens).tril())[:, None]
         cos, sin = self._angles(positions)
         x = self.embedding(ids)
         for block in self.blocks:
-            x = block(x, cos, sin, visible)
+            x = block(x, cos, sin, documents)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

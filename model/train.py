@@ -7,26 +7,30 @@ one would have seen, and any number of processes share one and the same global b
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, write_atomically
 from model.gpt import GPT
+from model.loss import summed_cross_entropy
 from model.optim import MuonAdamW, fast_bfloat16
+
+# Documents at least this share of the longest one's length are padded to it.
+_SAME_LENGTH = 0.85
 
 RESUME_FILE, METRICS_FILE = "resume.safetensors", "metrics.jsonl"
 
@@ -54,8 +58,6 @@ class TrainSettings:
 
     Args:
         batch_tokens: tokens a step, over all processes.
-        row_tokens: length of a packed row; every fourth step uses rows of the whole context, so
-            that long conversations are learnt too.
         muon_lr, adam_lr: peak learning rates.
         warmup, decay: shares of a stage's steps in which the rate rises, and falls to zero.
         save_every: steps between two resume points.
@@ -63,33 +65,36 @@ class TrainSettings:
     """
 
     seed: int = 1
-    batch_tokens: int = 4096
-    row_tokens: int = 256
-    muon_lr: float = 0.02
+    batch_tokens: int = 3072
+    muon_lr: float = 0.01
     adam_lr: float = 0.003
     warmup: float = 0.02
-    decay: float = 0.6
+    decay: float = 0.8
     clip: float = 1.0
-    save_every: int = 200
-    evaluate_every: int = 200
+    save_every: int = 300
+    evaluate_every: int = 300
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows, all `(row, token)`. Target -1 is not learnt."""
+    """Whole documents one after another in a single row; `ids`, `targets`, `positions` `(token,)`.
+
+    Attributes:
+        ids: the documents' tokens without the last of each.
+        targets: the token that follows each; -1 where it is not to be learnt.
+        positions: place of each token in its document.
+        documents: how the row is divided, as `GPT.hidden` takes it.
+    """
 
     ids: Tensor
     targets: Tensor
     positions: Tensor
-    documents: Tensor
-
-    def rows(self, rank: int, world: int) -> Batch:
-        """The share of one process."""
-        return Batch(*(getattr(self, f)[rank::world] for f in self.__dataclass_fields__))
+    documents: list[tuple[int, int]]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return Batch(*(getattr(self, f).to(device) for f in self.__dataclass_fields__))
+        tensors = (t.to(device) for t in (self.ids, self.targets, self.positions))
+        return Batch(*tensors, self.documents)
 
 
 @dataclass
@@ -110,55 +115,60 @@ class Interrupted(Exception):
     """Training stopped on request; it can be resumed."""
 
 
-def pack(
-    sample: Callable[[random.Random], Example], rng: random.Random, rows: int, row_tokens: int
-) -> Batch:
-    """Fill rows with whole documents, first fit; none is split, none sees into another.
+def draw(stage: Stage, step: int, settings: TrainSettings, context: int) -> list[Example]:
+    """The examples of one step: the same for every process and every repetition.
+
+    The one that reaches `batch_tokens` is the last, and whole. Those too long for the context, or
+    with nothing to predict, are left out.
+
+    Raises:
+        ValueError: when nothing that is drawn can be used.
+    """
+    rng = random.Random(f"{settings.seed}/{stage.name}/{step}")
+    examples: list[Example] = []
+    room, misses = settings.batch_tokens, 0
+    while room > 0:
+        example = stage.sample(rng)
+        size = len(example.ids) - 1
+        if 1 <= size <= context:
+            examples.append(example)
+            room -= size
+            misses = 0
+        elif (misses := misses + 1) == 1000:
+            raise ValueError(f"no document of stage {stage.name!r} fits into {context} tokens")
+    return examples
+
+
+def pack(examples: Sequence[Example]) -> Batch:
+    """Lay examples out by length; neighbours of nearly one length are padded to the same.
 
     Targets stand one place before the token they name, as next-token prediction has it.
     """
-    ids = torch.zeros(rows, row_tokens, dtype=torch.long)
-    targets = torch.full((rows, row_tokens), -1)
-    positions = torch.zeros(rows, row_tokens, dtype=torch.long)
-    documents = torch.full((rows, row_tokens), -1)
-    free = [0] * rows
-    misses = number = 0
-    while misses < 4:
-        example = sample(rng)
+    ordered = sorted(examples, key=lambda example: len(example.ids), reverse=True)
+    documents: list[tuple[int, int]] = []
+    ids: list[int] = []
+    targets: list[int] = []
+    positions: list[int] = []
+    length = 0
+    for example in ordered:
         size = len(example.ids) - 1
-        if size < 1:
-            misses += 1
-            continue
-        row = next((r for r in range(rows) if free[r] + size <= row_tokens), None)
-        if row is None:
-            misses += 1
-            continue
-        span = slice(free[row], free[row] + size)
-        token = torch.tensor(example.ids)
-        learn = torch.tensor(example.learn[1:])
-        ids[row, span] = token[:-1]
-        targets[row, span] = torch.where(learn, token[1:], -1)
-        positions[row, span] = torch.arange(size)
-        documents[row, span] = number
-        free[row] += size
-        number += 1
-    return Batch(ids, targets, positions, documents)
-
-
-def batch_for(stage: Stage, step: int, settings: TrainSettings, context: int) -> Batch:
-    """The batch of one step: the same for every process and every repetition."""
-    rng = random.Random(f"{settings.seed}/{stage.name}/{step}")
-    row_tokens = context if step % 4 == 3 else min(settings.row_tokens, context)
-    rows = max(1, settings.batch_tokens // row_tokens)
-    return pack(stage.sample, rng, rows, row_tokens)
+        if size < _SAME_LENGTH * length or not documents:
+            length = size
+            documents.append((0, length))
+        documents[-1] = (documents[-1][0] + 1, length)
+        padding = [0] * (length - size)
+        ids += example.ids[:-1] + padding
+        wanted = zip(example.ids[1:], example.learn[1:], strict=True)
+        targets += [token if learn else -1 for token, learn in wanted] + [-1] * len(padding)
+        positions += range(length)
+    return Batch(torch.tensor(ids), torch.tensor(targets), torch.tensor(positions), documents)
 
 
 def summed_loss(model: GPT, batch: Batch) -> Tensor:
     """Cross-entropy in nats, summed over the tokens to learn; logits only where there is a loss."""
-    hidden = model.hidden(batch.ids, batch.positions, batch.documents)
+    hidden = model.hidden(batch.ids[None], batch.positions[None], batch.documents)[0]
     wanted = batch.targets >= 0
-    logits = model.logits(hidden[wanted]).float()
-    return F.cross_entropy(logits, batch.targets[wanted], reduction="sum")
+    return summed_cross_entropy(hidden[wanted], model.embedding.weight, batch.targets[wanted])
 
 
 def schedule(step: int, steps: int, settings: TrainSettings) -> float:
@@ -208,11 +218,16 @@ class Trainer:
     def _fresh_optimizer(self) -> MuonAdamW:
         return MuonAdamW(self.model, self.settings.muon_lr, self.settings.adam_lr)
 
+    def _share(self, examples: Sequence[Example]) -> list[Example]:
+        """What this process computes; one that is left without reads a document and learns none."""
+        share = list(examples[self.rank :: self.world])
+        return share or [replace(examples[0], learn=[False] * len(examples[0].learn))]
+
     def train_step(self, stage: Stage, step: int) -> float:
         """One update. Returns the mean loss in nats per learnt token."""
-        batch = batch_for(stage, step, self.settings, self.model.config.context)
-        count = int((batch.targets >= 0).sum())
-        mine = batch.rows(self.rank, self.world).to(self.device)
+        examples = draw(stage, step, self.settings, self.model.config.context)
+        count = sum(sum(example.learn[1:]) for example in examples)
+        mine = pack(self._share(examples)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, fast_bfloat16(self.device)):
             loss = summed_loss(self.model, mine) / max(1, count)
         self.model.zero_grad()
@@ -370,10 +385,25 @@ def process_rank() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep what a step frees for the next one, in one heap for all threads.
+
+    Otherwise every step's activations are handed back to the system and fetched again, page by
+    page, which costs up to a third of a step's time.
+    """
+    trim_threshold, mmap_threshold, arenas = -1, -3, -8
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 1 << 25)  # the highest it takes
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+        libc.mallopt(arenas, 1)
+
+
 def start_processes() -> torch.device:
     """Join the processes that `torchrun` started, if any, and choose this one's device."""
     _, world = process_rank()
     device = torch.device("cpu")
+    _keep_freed_memory()
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)

@@ -31,7 +31,7 @@ from model.engine import Engine
 from model.gpt import GPT
 from model.optim import fast_bfloat16
 from model.tokenizer import END, SPECIAL_NAMES
-from model.train import Example, Stage, Trainer, TrainSettings, batch_for
+from model.train import Example, Stage, Trainer, TrainSettings, draw, pack
 from tutor.glossary import load_glossary
 from tutor.paths import GLOSSARY, WEIGHTS
 from tutor.retrain import Curriculum
@@ -113,6 +113,7 @@ class Lengths:
         first: tokens of the prompt whose first answered token is timed.
         rounds: measurements that a median is taken of.
         batch_tokens: tokens of one training step.
+        row_tokens: length of the plain loop's rows.
         matrix: side of the product that the machine's peak is measured with.
     """
 
@@ -122,11 +123,12 @@ class Lengths:
     short_new: int = 64
     first: int = 60
     rounds: int = 5
-    batch_tokens: int = 6144
+    batch_tokens: int = 3072
+    row_tokens: int = 256
     matrix: int = 2048
 
 
-QUICK = Lengths(16, 16, 8, 8, 10, 3, 256, 128)
+QUICK = Lengths(16, 16, 8, 8, 10, 3, 256, 64, 128)
 
 
 @contextmanager
@@ -550,17 +552,22 @@ def plain_step(model: PlainGPT, optimizer: torch.optim.Optimizer, ids: Tensor, h
 
 
 def training_flops(
-    config: GPTConfig, rows: int, row_tokens: int, learnt: int, width: int = 3
+    config: GPTConfig, documents: Sequence[tuple[int, int]], learnt: int, width: int = 3
 ) -> float:
     """Floating-point operations of one step's products, forward and backward.
 
     Six operations a weight and token for matrices; the vocabulary's projection only for the
     `learnt` tokens; attention as computed, the masked half included. Norms, softmax, the
     optimiser and Muon's orthogonalisation are not counted, so the true share is a little higher.
+
+    Args:
+        documents: `(count, length)` of the rows that were computed.
     """
-    c, tokens = config, rows * row_tokens
+    c = config
+    tokens = sum(count * length for count, length in documents)
+    squares = sum(count * length**2 for count, length in documents)
     blocks = c.layers * (4 * c.width**2 + width * c.width * c.mlp_width)
-    attention = 12 * c.layers * c.width * row_tokens * tokens
+    attention = 12 * c.layers * c.width * squares
     return 6 * blocks * tokens + 6 * c.vocab_size * c.width * learnt + attention
 
 
@@ -578,14 +585,15 @@ def bench_training(gpt: GPT, sample: Sample, lengths: Lengths, cores: int) -> Be
     half = fast_bfloat16(torch.device("cpu"))
     settings = TrainSettings(batch_tokens=lengths.batch_tokens)
     stage = Stage("bench", 10_000, sample)
-    batches = [batch_for(stage, step, settings, c.context) for step in range(4)]
-    real = statistics.mean(int((b.documents >= 0).sum()) for b in batches)
+    steps = [draw(stage, step, settings, c.context) for step in range(4)]
+    batches = [pack(examples) for examples in steps]
+    real = statistics.mean(sum(len(e.ids) - 1 for e in examples) for examples in steps)
     flops = statistics.mean(
-        training_flops(c, *b.ids.shape, int((b.targets >= 0).sum())) for b in batches
+        training_flops(c, b.documents, int((b.targets >= 0).sum())) for b in batches
     )
-    row_tokens = min(settings.row_tokens, c.context)
+    row_tokens = min(lengths.row_tokens, c.context)
     rows = max(1, lengths.batch_tokens // row_tokens)
-    plain_flops = training_flops(c, rows, row_tokens, rows * row_tokens)
+    plain_flops = training_flops(c, [(rows, row_tokens)], rows * row_tokens)
     ids = torch.randint(0, c.vocab_size, (rows, row_tokens + 1))
 
     def plain(half: bool) -> Callable[[], float]:
@@ -608,7 +616,7 @@ def bench_training(gpt: GPT, sample: Sample, lengths: Lengths, cores: int) -> Be
     section = f"배우기: 한 단계 {lengths.batch_tokens:,} 토큰, 스레드 {count}개"
     speed = {"ours": real / took["ours"], "plain": ids[:, 1:].numel() / took["plain"]}
     filled = real / statistics.mean(b.ids.numel() for b in batches)
-    detail = f"{kind}, Muon+AdamW, 대화로 {filled:.0%} 채운 줄, 빈칸은 세지 않음"
+    detail = f"{kind}, Muon+AdamW, 대화가 {filled:.0%}인 묶음, 빈칸은 세지 않음"
     add = report.rows.append
     add(Row("train.ours", section, "우리 학습", speed["ours"], "토큰/초", detail=detail))
     detail = f"fp32, AdamW, 무작위 {row_tokens}토큰 줄, 모든 토큰에 손실"

@@ -29,12 +29,14 @@ _FACET_WEIGHTS = {
 }  # fmt: skip
 # What a conversation's turn may be, and how often.
 _TURN_WEIGHTS = {
-    "frame": 36, "whole": 26, "compare": 9, "check": 8, "described": 3,
-    "refuse": 12, "unknown": 12, "smalltalk": 4, "uncompared": 1,
+    "frame": 34, "whole": 30, "compare": 7, "check": 11, "described": 3,
+    "refuse": 14, "unknown": 13, "smalltalk": 7, "uncompared": 1,
 }  # fmt: skip
 _UNKNOWN_WEIGHTS = {
     "ai_other": 30, "domain": 18, "everyday": 8, "fake_whole": 10, "compound": 28, "number": 6,
 }  # fmt: skip
+# Tokens of an answer that is cut short.
+_BRIEF_TOKENS = (8, 20)
 _SETTINGS = (
     "딥러닝에서 ", "AI에서 말하는 ", "인공지능 용어 ", "요즘 말하는 ", "수업에서 배운 ", "논문에 나오는 ", "책에 나온 ",
     "뉴스에 나오는 ", "챗봇에 쓰이는 ", "언어 모델에서 ", "모델 안의 ", "방금 들은 ",
@@ -320,12 +322,27 @@ def prose_example(text: str, tokenizer: Tokenizer) -> Example:
 
 
 def chat_example(
-    messages: Sequence[Message], tokenizer: Tokenizer, dropout: float, rng: random.Random
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    dropout: float,
+    rng: random.Random,
+    brief: float = 0.0,
 ) -> Example:
-    """A conversation for chat tuning: only the answers and their `<|end|>` are learnt."""
+    """A conversation for chat tuning: only the answers and their `<|end|>` are learnt.
+
+    Args:
+        dropout: share of merges that BPE-dropout leaves out of the learner's messages.
+        brief: how often the last answer stops after its first tokens. They decide what is
+            answered, and are the hard part; the time is better spent on another question than on
+            reciting the rest once more.
+    """
     tokens = tokenizer.chat(messages, dropout=dropout, rng=rng)
     learn = [t.role == "assistant" and (not t.special or t.id == END) for t in tokens]
-    return Example([t.id for t in tokens], learn)
+    size = len(tokens)
+    if rng.random() < brief:
+        start = max(i for i, learnt in enumerate(learn) if not learnt) + 1
+        size = min(size, start + rng.randint(*_BRIEF_TOKENS))
+    return Example([t.id for t in tokens[:size]], learn[:size])
 
 
 def dialogue_dataset(maker: DialogueMaker, count: int, seed: int) -> Any:

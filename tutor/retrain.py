@@ -50,11 +50,12 @@ from tutor.questions import load_questions
 
 VOCABULARY = 6000
 BPE_DROPOUT = 0.1
+BRIEF = 0.7
 HELD_OUT = 0.04
 PRETRAINED = "pretrained"
 # Steps of a training from scratch for the shipped glossary; a slower machine, or `--minutes`,
 # shortens both stages alike.
-SCRATCH_STEPS = {"pretrain": 600, "chat": 6000}
+SCRATCH_STEPS = {"pretrain": 700, "chat": 9500}
 TUNE_STEPS = 600
 SCRATCH_MINUTES = 56.0
 
@@ -153,7 +154,7 @@ class Curriculum:
         def chat(rng: random.Random):
             while True:
                 messages = self.maker.conversation(rng)
-                example = chat_example(messages, tokenizer, BPE_DROPOUT, rng)
+                example = chat_example(messages, tokenizer, BPE_DROPOUT, rng, BRIEF)
                 if len(example.ids) <= context:
                     return example
 

@@ -148,7 +148,7 @@ def test_flops_of_a_small_step_counted_by_hand(make_gpt):
     blocks = 2 * (4 * 32 * 32 + 3 * 32 * 48)
     # 3 rows of 10 tokens, 7 of them learnt; attention: 4 products of 10 x 32 a token and layer.
     want = 6 * blocks * 30 + 6 * 97 * 32 * 7 + 3 * (2 * 2 * 10 * 32) * 2 * 30
-    assert b.training_flops(config, 3, 10, 7) == want
+    assert b.training_flops(config, [(3, 10)], 7) == want
 
 
 def test_the_plain_loop_has_as_many_matrix_weights(make_gpt):

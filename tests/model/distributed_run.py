@@ -28,8 +28,9 @@ def train(folder: Path) -> None:
     device = start_processes()
     network = GPT(GPTConfig(97, 32, 2, 4, 48, 64)).to(device)
     network.initialise(1)
-    # Five rows on two processes; every fourth batch is one row, which leaves one with nothing.
-    settings = TrainSettings(batch_tokens=80, row_tokens=16)
+    # A dozen documents for two processes in each step of one stage; in the other a single one,
+    # which leaves one process with nothing to learn.
+    settings = TrainSettings(batch_tokens=80)
     Trainer(network, [Stage("chat", 6, sample)], settings, folder, "same").run()
     save_file(network.state_dict(), folder / f"rank{process_rank()[0]}.safetensors")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.gpt import rotary_table, rotate
+from model.gpt import causal_attention, rotary_table, rotate
 
 
 def close(a, b, tolerance=2e-4):
@@ -40,17 +40,26 @@ def test_sdpa_path_equals_open_weights_path(gpt, make_ids):
 
 
 def test_packed_documents_never_see_each_other(gpt, make_ids):
-    sizes = [5, 9, 1, 7]
+    sizes = [9, 9, 9, 5, 5, 1]
     documents = [make_ids(1, size, seed=i) for i, size in enumerate(sizes)]
     ids = torch.cat(documents, dim=1)
-    numbers = torch.tensor([[n for n, size in enumerate(sizes) for _ in range(size)]])
     positions = torch.tensor([[p for size in sizes for p in range(size)]])
     with torch.inference_mode():
-        packed = gpt.logits(gpt.hidden(ids, positions, numbers))
+        packed = gpt.logits(gpt.hidden(ids, positions, [(3, 9), (2, 5), (1, 1)]))
         apart = torch.cat([gpt(document) for document in documents], dim=1)
         mixed = gpt(ids)
     close(packed, apart)
     assert (mixed - apart).abs().max() > 0.1
+
+
+def test_half_precision_attention_agrees_with_the_fused_kernel():
+    states = [
+        torch.randn(2, 3, 17, 8, generator=torch.Generator().manual_seed(i)) for i in (1, 2, 3)
+    ]
+    halves = [state.bfloat16() for state in states]
+    exact = causal_attention(*(half.float() for half in halves))
+    close(causal_attention(*halves).float(), exact, 0.03)
+    assert (exact - states[2]).abs().max() > 0.3
 
 
 def test_rows_of_different_lengths_in_the_cache_equal_whole_sequences(gpt, make_ids):

@@ -17,7 +17,7 @@ from model.train import (
     Stage,
     Trainer,
     TrainSettings,
-    batch_for,
+    draw,
     pack,
     schedule,
     seconds_per_step,
@@ -26,9 +26,7 @@ from model.train import (
 )
 
 VOCAB = 97
-SETTINGS = TrainSettings(
-    seed=3, batch_tokens=80, row_tokens=16, save_every=2, evaluate_every=2, muon_lr=0.01
-)
+SETTINGS = TrainSettings(seed=3, batch_tokens=80, save_every=2, evaluate_every=2, muon_lr=0.01)
 
 
 def sample(rng: random.Random) -> Example:
@@ -44,91 +42,69 @@ STAGES = [Stage("pretrain", 3, sample), Stage("chat", 5, sample)]
 # -- batches ------------------------------------------------------------------------------------
 
 
-def same(a, b):
-    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in a.__dataclass_fields__)
-
-
-def test_a_batch_is_a_function_of_seed_stage_and_step():
+def test_the_examples_of_a_step_are_a_function_of_seed_stage_and_step():
     stage = STAGES[1]
-    one = batch_for(stage, 5, SETTINGS, 64)
+    one = draw(stage, 5, SETTINGS, 64)
     random.seed(1)
     torch.manual_seed(1)
-    assert same(one, batch_for(stage, 5, SETTINGS, 64))
-    assert same(one, batch_for(Stage("chat", 999, sample), 5, SETTINGS, 64))
-    assert not same(one, batch_for(stage, 6, SETTINGS, 64))
-    assert not same(one, batch_for(STAGES[0], 5, SETTINGS, 64))
-    assert not same(one, batch_for(stage, 5, TrainSettings(**{**vars(SETTINGS), "seed": 4}), 64))
+    assert one == draw(stage, 5, SETTINGS, 64)
+    assert one == draw(Stage("chat", 999, sample), 5, SETTINGS, 64)
+    assert one != draw(stage, 6, SETTINGS, 64)
+    assert one != draw(STAGES[0], 5, SETTINGS, 64)
+    assert one != draw(stage, 5, TrainSettings(**{**vars(SETTINGS), "seed": 4}), 64)
 
 
-def test_every_fourth_step_has_rows_of_the_whole_context():
-    shapes = [tuple(batch_for(STAGES[1], step, SETTINGS, 40).ids.shape) for step in range(8)]
-    assert shapes == [(5, 16)] * 3 + [(2, 40)] + [(5, 16)] * 3 + [(2, 40)]
-    assert batch_for(STAGES[1], 0, SETTINGS, 8).ids.shape == (10, 8)
+def test_a_step_has_the_tokens_asked_for_in_whole_documents():
+    for step in range(8):
+        sizes = [len(example.ids) - 1 for example in draw(STAGES[1], step, SETTINGS, 64)]
+        assert sum(sizes) >= 80 > sum(sizes[:-1])
+        assert max(len(e.ids) - 1 for e in draw(STAGES[1], step, SETTINGS, 6)) <= 6
+
+
+@pytest.mark.parametrize("size", [1, 50])
+def test_documents_of_which_none_can_be_used_are_an_error(size):
+    stage = Stage("chat", 1, lambda rng: Example([9] * size, [True] * size))
+    with pytest.raises(ValueError, match="chat"):
+        draw(stage, 0, SETTINGS, 20)
 
 
 def test_pack_never_splits_and_targets_are_one_ahead():
-    drawn: list[Example] = []
-
-    def noted(rng):
-        drawn.append(sample(rng))
-        return drawn[-1]
-
-    batch = pack(noted, random.Random(5), rows=6, row_tokens=20)
-    numbers = [n for n in batch.documents.unique().tolist() if n >= 0]
-    assert len(numbers) > 6
-    left = list(drawn)
-    for number in numbers:
-        where = (batch.documents == number).nonzero()
-        rows, columns = where[:, 0].tolist(), where[:, 1].tolist()
-        assert len(set(rows)) == 1
-        assert columns == list(range(columns[0], columns[0] + len(columns)))
-        ids = batch.ids[rows[0], columns].tolist()
-        targets = batch.targets[rows[0], columns].tolist()
-        assert batch.positions[rows[0], columns].tolist() == list(range(len(columns)))
-        found = next(
-            e
-            for e in left
-            if e.ids[:-1] == ids
-            and targets == [t if k else -1 for t, k in zip(e.ids[1:], e.learn[1:], strict=True)]
-        )
-        left.remove(found)
-    padding = batch.documents < 0
-    assert (batch.targets[padding] == -1).all()
-    # Only the few that found no room any more are missing.
-    assert len(left) == 4
-
-
-def test_pack_survives_documents_that_fit_nowhere():
-    batch = pack(lambda rng: Example([9] * 50, [True] * 50), random.Random(1), 2, 20)
-    assert (batch.targets == -1).all()
-    empty = pack(lambda rng: Example([9], [True]), random.Random(1), 2, 20)
-    assert (empty.documents == -1).all()
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_rows_are_shared_out_whole_and_once(world):
-    batch = batch_for(STAGES[1], 1, SETTINGS, 64)
-    parts = [batch.rows(rank, world) for rank in range(world)]
-    rows = [row for part in parts for row in part.ids.tolist()]
-    assert sorted(rows) == sorted(batch.ids.tolist())
-    assert sum(int((p.targets >= 0).sum()) for p in parts) == int((batch.targets >= 0).sum())
+    examples = [sample(random.Random(i)) for i in range(40)]
+    batch = pack(examples)
+    left, start = list(examples), 0
+    for count, length in batch.documents:
+        for _ in range(count):
+            span = slice(start, start + length)
+            start += length
+            ids, targets = batch.ids[span].tolist(), batch.targets[span].tolist()
+            assert batch.positions[span].tolist() == list(range(length))
+            for size in range(length, 0, -1):  # shortest padding first
+                wanted = [
+                    e
+                    for e in left
+                    if e.ids[:-1] == ids[:size]
+                    and targets[:size]
+                    == [t if k else -1 for t, k in zip(e.ids[1:], e.learn[1:], strict=True)]
+                ]
+                if wanted:
+                    break
+            left.remove(wanted[0])
+            assert targets[size:] == [-1] * (length - size)
+            assert size >= 0.85 * length
+    assert left == []
+    assert start == len(batch.ids) == len(batch.targets) == len(batch.positions)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_learnt_tokens_of_each_document(gpt):
-    documents = [sample(random.Random(i)) for i in range(9)]
-    queue = iter(documents)
-    batch = pack(lambda rng: next(queue, documents[0]), random.Random(0), 3, 60)
-    packed = (batch.documents.unique() >= 0).sum()
+    examples = [sample(random.Random(i)) for i in range(9)]
     wanted = 0.0
     with torch.inference_mode():
-        for example in documents[: int(packed)]:
+        for example in examples:
             log_p = gpt(torch.tensor([example.ids]))[0].log_softmax(-1)
             for i, token in enumerate(example.ids[1:]):
                 if example.learn[i + 1]:
                     wanted -= float(log_p[i, token])
-        extra = batch.documents >= len(documents)
-        batch.targets[extra] = -1
-        assert float(summed_loss(gpt, batch)) == pytest.approx(wanted, rel=1e-4)
+    assert float(summed_loss(gpt, pack(examples)).detach()) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_schedule_rises_stays_and_falls():

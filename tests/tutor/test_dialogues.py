@@ -194,6 +194,32 @@ def test_only_the_answers_and_their_end_are_learnt(tokenizer):
     assert example.learn[-1] is True
 
 
+def test_a_brief_example_is_cut_after_the_first_tokens_of_its_last_answer(tokenizer):
+    long = "가나다라 마바사 아자차카 타파하 거너더러 머버서 어저처커 터퍼허예요."
+    messages = [
+        {"role": role, "content": text}
+        for role, text in (
+            ("user", "가?"),
+            ("assistant", long),
+            ("user", "왜?"),
+            ("assistant", long),
+        )
+    ]
+    whole = chat_example(messages, tokenizer, 0.0, random.Random(1))
+    answer = len(tokenizer.encode(long)) + 1
+    assert answer > 22
+    for seed in range(20):
+        brief = chat_example(messages, tokenizer, 0.0, random.Random(seed), brief=1.0)
+        size = len(brief.ids)
+        assert 8 <= size - (len(whole.ids) - answer) <= 20
+        assert (brief.ids, brief.learn) == (whole.ids[:size], whole.learn[:size])
+    sizes = [
+        len(chat_example(messages, tokenizer, 0.0, random.Random(s), brief=0.5).ids)
+        for s in range(40)
+    ]
+    assert 5 < sum(size == len(whole.ids) for size in sizes) < 35
+
+
 def test_prose_has_no_question_and_no_role(glossary, tokenizer):
     draw = prose_sampler(glossary, ["글 하나예요."])
     rng = random.Random(5)

@@ -14,7 +14,7 @@ from tutor.glossary import Comparison, Entry, Glossary, load_glossary
 from tutor.retrain import Curriculum, plan_steps, retrain, same_answer
 
 SHAPE = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 48, "context": 256}
-SETTINGS = TrainSettings(seed=1, batch_tokens=256, row_tokens=64, save_every=100)
+SETTINGS = TrainSettings(seed=1, batch_tokens=256, save_every=100)
 GLOSSARY = Glossary(
     (
         Entry("가위", "가위", "가위는 자르는 도구예요.", compare=(Comparison("풀", "달라요."),)),
