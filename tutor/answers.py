@@ -6,11 +6,14 @@ Training teaches these texts, grounding recognises them, evaluation scores again
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutor.glossary import TEXT_FACETS, Check, Entry, Glossary
-from tutor.josa import attach
+from tutor.josa import attach, fill
+
+# Where a reply names what was asked about.
+NAME = "{A}"
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Answer:
     """A text to say.
 
     Attributes:
-        text: the words.
+        text: the words; `NAME` in them stands for whatever the learner asked about.
         kind: "answer", "decline" or "smalltalk".
         terms: ids of the entries it is about; none for declining and small talk.
         facet: what about them ("refuse" and "smalltalk" for the other kinds).
@@ -30,6 +33,11 @@ class Answer:
     terms: tuple[str, ...] = ()
     facet: str = ""
     topic: str = ""
+
+    def naming(self, name: str) -> Answer:
+        """The same with the name put in; without a name, the words that lead to it fall away."""
+        text = self.text.replace(NAME, name) if name else self.text.replace(f"{NAME} ", "")
+        return replace(self, text=text)
 
 
 def related_answer(glossary: Glossary, entry: Entry) -> Answer:
@@ -68,12 +76,28 @@ def glossary_answers(glossary: Glossary) -> list[Answer]:
     return out
 
 
-def load_replies(path: Path) -> list[Answer]:
-    """Replies that are tied to no term: declining and small talk (`replies.jsonl`)."""
+def offered(glossary: Glossary, count: int = 3) -> list[str]:
+    """The terms with the most links to others: what to ask about instead."""
+    links = {entry.id: 0 for entry in glossary}
+    for entry in glossary:
+        for other in (*entry.related, *(c.other for c in entry.compare)):
+            links[entry.id] += 1
+            links[other] += 1
+    best = sorted(glossary, key=lambda entry: -links[entry.id])
+    return [entry.term for entry in best[:count]]
+
+
+def load_replies(path: Path, glossary: Glossary) -> list[Answer]:
+    """Replies that are tied to no term: declining and small talk (`replies.jsonl`).
+
+    A slot `{B}` is filled with terms that the glossary does know.
+    """
+    known = ", ".join(offered(glossary))
     out = []
     with open(path, encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
             facet = "refuse" if row["kind"] == "decline" else "smalltalk"
-            out.append(Answer(row["text"], row["kind"], (), facet, row["topic"]))
+            text = fill(row["text"], A=NAME, B=known)
+            out.append(Answer(text, row["kind"], (), facet, row["topic"]))
     return out

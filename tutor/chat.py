@@ -121,7 +121,7 @@ class Tutor:
         checkpoint = load_checkpoint(directory)
         try:
             glossary = load_glossary(directory / GLOSSARY_FILE)
-            replies = load_replies(directory / REPLIES_FILE)
+            replies = load_replies(directory / REPLIES_FILE, glossary)
         except GlossaryError as error:
             raise CheckpointError(f"모델과 함께 둔 용어집을 읽을 수 없어요: {error}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:

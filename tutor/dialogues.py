@@ -35,6 +35,8 @@ _TURN_WEIGHTS = {
 _UNKNOWN_WEIGHTS = {
     "ai_other": 30, "domain": 18, "everyday": 8, "fake_whole": 10, "compound": 28, "number": 6,
 }  # fmt: skip
+# Stands for a name while the words around it are messed up; nobody types it.
+_NAMED = "\ue000"
 # Tokens of an answer that is cut short.
 _BRIEF_TOKENS = (8, 20)
 _SETTINGS = (
@@ -103,13 +105,19 @@ class DialogueMaker:
             return self._pairs.get(frozenset(whole.terms))
         return self._answers.get((whole.terms[0], whole.facet))
 
-    # -- single turns: each returns (question, answer) --------------------------------------
+    # -- single turns: each returns (question, answer) or (question, answer, name) ------------
+    #
+    # With a name, `_NAMED` stands for it in the question: a name is read as it was typed, so that
+    # typos fall on the words around it.
 
     def turn(self, rng: random.Random) -> tuple[str, Answer]:
         """One question out of nowhere, and its answer."""
         kind = rng.choices(list(self._turns), list(self._turns.values()))[0]
-        text, answer = getattr(self, f"_turn_{kind}")(rng)
-        return messy(text, rng), answer
+        text, answer, *name = getattr(self, f"_turn_{kind}")(rng)
+        text = messy(text, rng)
+        if name:
+            text, answer = text.replace(_NAMED, name[0]), answer.naming(name[0])
+        return text, answer
 
     def _turn_frame(self, rng: random.Random) -> tuple[str, Answer]:
         entry = rng.choice(self._entries)
@@ -140,11 +148,12 @@ class DialogueMaker:
             if frozenset((a.id, b.id)) not in self._pairs:
                 return self._compare_text([a.id, b.id], rng), self._replies["decline", "pair"]
 
-    def _turn_refuse(self, rng: random.Random) -> tuple[str, Answer]:
-        topic, text = rng.choice(self.questions.refuse)
-        return text, self._replies["decline", topic]
+    def _turn_refuse(self, rng: random.Random) -> tuple[str, Answer, str]:
+        refused = rng.choice(self.questions.refuse)
+        text = refused.text.replace(refused.name, _NAMED, 1) if refused.name else refused.text
+        return text, self._replies["decline", refused.topic], refused.name
 
-    def _turn_unknown(self, rng: random.Random) -> tuple[str, Answer]:
+    def _turn_unknown(self, rng: random.Random) -> tuple[str, Answer, str]:
         word = self._unknown_word(rng)
         facet = rng.choices(list(_FACET_WEIGHTS), list(_FACET_WEIGHTS.values()))[0]
         if rng.random() < 0.08 and self.questions.frames.get("compare"):
@@ -153,7 +162,7 @@ class DialogueMaker:
             text = fill(rng.choice(self.questions.frames["compare"]), A=names[0], B=names[1])
         else:
             text = fill(rng.choice(self.questions.frames[facet]), A=word)
-        return text, self._replies["decline", "term"]
+        return text.replace(word, _NAMED, 1), self._replies["decline", "term"], word
 
     def _turn_smalltalk(self, rng: random.Random) -> tuple[str, Answer]:
         topic, text = rng.choice(self.questions.smalltalk)
@@ -206,19 +215,26 @@ class DialogueMaker:
     # -- conversations ------------------------------------------------------------------------
 
     def conversation(self, rng: random.Random) -> list[Message]:
-        """A whole conversation, mostly a single turn; every answer is one that was taught."""
-        turns = rng.choices((1, 2, 3, 4, 5, 8), (72, 14, 8, 3, 2, 1))[0]
+        """A whole conversation in the messages form; every answer is one that was taught."""
         messages: list[Message] = []
+        for text, answer in self.exchanges(rng):
+            messages.append({"role": "user", "content": text})
+            messages.append({"role": "assistant", "content": answer.text})
+        return messages
+
+    def exchanges(self, rng: random.Random) -> list[tuple[str, Answer]]:
+        """A conversation as (question, answer) pairs, mostly a single one."""
+        turns = rng.choices((1, 2, 3, 4, 5, 8), (72, 14, 8, 3, 2, 1))[0]
+        pairs: list[tuple[str, Answer]] = []
         topics: list[str] = []
         for i in range(turns):
             text, answer = self._next_turn(topics, rng) if i else self._first_turn(turns, rng)
-            messages.append({"role": "user", "content": text})
-            messages.append({"role": "assistant", "content": answer.text})
+            pairs.append((text, answer))
             topics = [t for t in topics if t not in answer.terms]
             topics += reversed(answer.terms)
             if answer.kind == "decline":
                 topics = []  # "why?" after a refusal leans on nothing that was taught
-        return messages
+        return pairs
 
     def _first_turn(self, turns: int, rng: random.Random) -> tuple[str, Answer]:
         if turns > 1 and self.questions.openers and rng.random() < 0.25:

@@ -223,6 +223,40 @@ def score(glossary: Glossary, questions: Sequence[Question], results: Sequence[R
     )
 
 
+@dataclass(frozen=True)
+class Bin:
+    """Answers of nearly one probability: how many, how probable, and how many were right."""
+
+    count: int
+    probability: float
+    right: float
+
+
+def calibration(
+    results: Sequence[Result], verdicts: Sequence[Verdict], bins: int = 10
+) -> tuple[float, list[Bin]]:
+    """Expected calibration error (Guo et al., 2017) of the answers' probabilities.
+
+    Args:
+        results: their `probability` is the length-normalised one that the page shows.
+        bins: equal widths between 0 and 1.
+
+    Returns:
+        the error, 0 to 1, and the bins that hold an answer.
+    """
+    groups: dict[int, list[tuple[float, bool]]] = defaultdict(list)
+    for result, verdict in zip(results, verdicts, strict=True):
+        groups[min(bins - 1, int(result.probability * bins))].append(
+            (result.probability, verdict.right)
+        )
+    table = [
+        Bin(len(group), sum(p for p, _ in group) / len(group), sum(r for _, r in group) / len(group))
+        for _, group in sorted(groups.items())
+    ]
+    error = sum(b.count * abs(b.probability - b.right) for b in table) / max(1, len(results))
+    return error, table
+
+
 def exact_definitions(tutor: Tutor) -> tuple[Share, list[str]]:
     """Ask each term's plain definition question and compare letter by letter.
 

@@ -25,13 +25,28 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A message to decline.
+
+    Attributes:
+        topic: of the reply.
+        name: what the message asks about, as it stands in the text; empty where nothing is named.
+    """
+
+    topic: str
+    text: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Questions:
     """All wordings.
 
     Attributes:
         frames: wordings with slots `{A}`, `{B}`, `{A:은}` by facet; `reverse` has `{D}`.
         whole: complete questions; those with a claim belong to a check.
-        refuse, smalltalk: (topic of the reply, message) pairs.
+        refuse: messages to decline.
+        smalltalk: (topic of the reply, message) pairs.
         followups: by (what it leans on: "last", "two" or "new"; facet).
         openers: messages that mention `{A}` and ask nothing yet.
         unknown: words that are no terms of the glossary, by kind.
@@ -39,7 +54,7 @@ class Questions:
 
     frames: dict[str, list[str]]
     whole: list[Whole] = field(default_factory=list)
-    refuse: list[tuple[str, str]] = field(default_factory=list)
+    refuse: list[Refused] = field(default_factory=list)
     smalltalk: list[tuple[str, str]] = field(default_factory=list)
     followups: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     openers: list[str] = field(default_factory=list)
@@ -50,7 +65,8 @@ class Questions:
         for group in (*self.frames.values(), *self.followups.values()):
             yield from group
         yield from (w.text for w in self.whole)
-        yield from (text for _, text in (*self.refuse, *self.smalltalk))
+        yield from (r.text for r in self.refuse)
+        yield from (text for _, text in self.smalltalk)
         yield from self.openers
 
     def split(self, share: float) -> tuple[Questions, Questions]:
@@ -64,7 +80,7 @@ class Questions:
                 self,
                 frames={f: [t for t in ts if keep(t)] for f, ts in self.frames.items()},
                 whole=[w for w in self.whole if keep(w.text)],
-                refuse=[r for r in self.refuse if keep(r[1])],
+                refuse=[r for r in self.refuse if keep(r.text)],
                 smalltalk=[s for s in self.smalltalk if keep(s[1])],
                 followups={k: [t for t in ts if keep(t)] for k, ts in self.followups.items()},
                 openers=[t for t in self.openers if keep(t)],
@@ -96,7 +112,10 @@ def load_questions(folder: Path) -> Questions:
             for name in ("whole.jsonl", "checks.jsonl")
             for row in _rows(folder / name)
         ],
-        refuse=[(row["topic"], row["text"]) for row in _rows(folder / "refuse.jsonl")],
+        refuse=[
+            Refused(row["topic"], row["text"], row.get("name", ""))
+            for row in _rows(folder / "refuse.jsonl")
+        ],
         smalltalk=[(row["topic"], row["text"]) for row in _rows(folder / "smalltalk.jsonl")],
         followups=dict(followups),
         openers=[row["text"] for row in _rows(folder / "openers.jsonl")],

@@ -118,7 +118,7 @@ class Curriculum:
 
     def __init__(self, glossary: Glossary, seed: int) -> None:
         self.glossary, self.seed = glossary, seed
-        self.replies = load_replies(QUESTIONS / REPLIES_FILE)
+        self.replies = load_replies(QUESTIONS / REPLIES_FILE, glossary)
         questions = load_questions(QUESTIONS)
         learn, held = questions.split(HELD_OUT)
         self.maker = DialogueMaker(glossary, learn, self.replies)
@@ -132,7 +132,7 @@ class Curriculum:
 
     def tokenizer_texts(self) -> list[str]:
         """What the tokenizer is trained on: answers, prose, names and wordings."""
-        texts = [a.text for a in self.grounder.answers] * 4 + self.passages
+        texts = [a.naming("").text for a in self.grounder.answers] * 4 + self.passages
         texts += [name for entry in self.glossary for name in entry.names] * 4
         return texts + self.wordings
 
