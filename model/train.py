@@ -30,7 +30,7 @@ from model.loss import summed_cross_entropy
 from model.optim import MuonAdamW, fast_bfloat16
 
 # Documents at least this share of the longest one's length are padded to it.
-_SAME_LENGTH = 0.85
+_SAME_LENGTH = 0.7
 
 RESUME_FILE, METRICS_FILE = "resume.safetensors", "metrics.jsonl"
 
