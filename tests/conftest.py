@@ -77,8 +77,8 @@ def glossary():
 
 
 @pytest.fixture(scope="session")
-def replies():
-    return load_replies(QUESTIONS / REPLIES_FILE)
+def replies(glossary):
+    return load_replies(QUESTIONS / REPLIES_FILE, glossary)
 
 
 @pytest.fixture(scope="session")

@@ -37,12 +37,23 @@ _NEAR_LATIN = {
 }  # fmt: skip
 _ENDINGS = (
     "?", "??", "", "", "", "ㅋㅋ", "ㅎㅎ", " ㅠㅠ", "...", "..", "~", "!", " 좀", " 궁금", "용", "욤", " 부탁드려요",
-    " 플리즈", "?!", " ㅇㅇ", " 🙏", " 😅", ".",
+    " 플리즈", "?!", " ㅇㅇ", " 🙏", " 😅", ".", "여", "염", "욥", "??!", "ㅜㅜ", " ㄱㄱ", " ㄱㅅ", " pls", " 🤔", " 🥺",
+    " 👀", " 알려줘", " 급함", " 헷갈려", ";;",
 )  # fmt: skip
 _OPENINGS = (
     "저기요 ", "저기 ", "근데 ", "아 ", "음 ", "혹시 ", "있잖아 ", "그니까 ", "쌤 ", "선생님 ", "질문! ", "질문이요 ",
-    "안녕하세요 ", "야 ", "아니 ", "튜터야 ", "꼬마야 ", "그래서 ", "잠깐 ", "Q. ", "궁금한데 ", "하나만요 ",
+    "안녕하세요 ", "야 ", "아니 ", "튜터야 ", "오 ", "헐 ", "음... ", "아 맞다 ", "죄송한데 ", "ㅎㅇ ", "갑자기 ", "꼬마야 ", "그래서 ", "잠깐 ", "Q. ", "궁금한데 ", "하나만요 ",
 )  # fmt: skip
+# Keys of the two-set keyboard, for what comes out when it is left in English mode.
+_KEYS = dict(
+    zip(
+        "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
+        "ㄳㄵㄶㄺㄻㄼㄽㄾㄿㅀㅄ ",
+        "r R s e E f a q Q t T d w W c z x v g k o i O j p u P h hk ho hl y n nj np nl b m ml l "
+        "rt sw sg fr fa fq ft fx fv fg qt ".split(" "),
+        strict=True,
+    )
+)
 _PARTICLE = re.compile(r"(?<=[가-힣A-Za-z0-9])(은|는|이|가|을|를|의)(?= )")
 
 
@@ -120,6 +131,24 @@ def respace(text: str, rng: random.Random) -> str:
     return text[:i] + " " + text[i:]
 
 
+def keyboard_slip(text: str) -> str:
+    """What is typed with the keyboard left in English: `keyboard_slip("안녕")` → "dkssud"."""
+    out = []
+    for letter in text:
+        if _is_syllable(letter):
+            initial, vowel, final = _split(letter)
+            jamo = _INITIALS[initial], _VOWELS[vowel], _FINALS[final]
+            out.append("".join(_KEYS[j] for j in jamo))
+        else:
+            out.append(_KEYS.get(letter, letter) if letter != " " else " ")
+    return "".join(out)
+
+
+def initials(text: str) -> str:
+    """Only the first letter of each syllable: `initials("어텐션")` → "ㅇㅌㅅ"."""
+    return "".join(_INITIALS[_split(c)[0]] if _is_syllable(c) else c for c in text)
+
+
 def respell_name(name: str, rng: random.Random) -> str:
     """A term as people type it: other case, no spaces or hyphens."""
     if re.search("[A-Za-z]", name):
@@ -150,4 +179,6 @@ def messy(text: str, rng: random.Random) -> str:
             text = typo(text, rng)
     if rng.random() < 0.05:
         text = text.lower()
+    if rng.random() < 0.01:
+        text = keyboard_slip(text)
     return unicodedata.normalize("NFC", text).strip() or "?"

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -323,6 +324,7 @@ def _progress_lines(out: Console, names: dict[str, str]):
 def check(glossary: Annotated[Path, typer.Argument(help="용어집 파일이나 폴더")]) -> None:
     """용어집에 잘못된 곳이 있는지 줄과 칸을 짚어 알려 줘요."""
     from tutor.glossary import read_glossary
+    from tutor.lint import lint
 
     found, problems = read_glossary([glossary])
     out = console()
@@ -330,11 +332,15 @@ def check(glossary: Annotated[Path, typer.Argument(help="용어집 파일이나 
         out.print(f"- {problem}")
     if not len(found):
         raise Fault(f"{glossary}: 쓸 수 있는 용어가 하나도 없어요.")
+    remarks = lint(found)
+    for remark in remarks:
+        out.print(f"- 다듬을 곳: {remark}")
     compare = sum(len(entry.compare) for entry in found)
     checks = sum(len(entry.checks) for entry in found)
     out.print(
         f"쓸 수 있는 용어 {len(found)}개, 비교 {compare}개, 확인 {checks}개. "
-        + (f"고칠 곳 {len(problems)}군데." if problems else "고칠 곳이 없어요.")
+        + (f"고칠 곳 {len(problems)}군데. " if problems else "고칠 곳이 없어요. ")
+        + (f"다듬으면 좋을 곳 {len(remarks)}군데." if remarks else "다듬을 곳도 없어요.")
     )
 
 
@@ -344,17 +350,37 @@ def evaluate(
     model: ModelDir = WEIGHTS,
     as_json: Annotated[bool, typer.Option("--json", help="JSON으로 출력")] = False,
     wrong: Annotated[bool, typer.Option("--wrong", help="틀린 답도 보여 줘요")] = False,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="다른 방법들과 견줘요")] = True,
 ) -> None:
-    """처음 보는 질문으로 점수를 매겨요."""
-    from tutor.evaluate import answer_all, exact_definitions, judge, read_questions, score
+    """처음 보는 질문으로 점수를 매기고, 같은 글로 배운 다른 방법들과 견줘요."""
+    from tutor.evaluate import (
+        answer_all,
+        calibration,
+        exact_definitions,
+        judge,
+        read_questions,
+        score,
+    )
 
     asked = read_questions(questions)
     tutor = _open(model)
     results = answer_all(tutor, asked)
     scores = score(tutor.glossary, asked, results)
     exact, missed = exact_definitions(tutor)
+    verdicts = [judge(q, r) for q, r in zip(asked, results, strict=True)]
+    error, bins = calibration(results, verdicts)
+    compared, absent = _peers(tutor, asked, verdicts) if peers else ([], "")
     if as_json:
-        _print_json({**scores.to_json(), "exact_definitions": vars(exact), "missed": missed})
+        _print_json(
+            {
+                **scores.to_json(),
+                "exact_definitions": vars(exact),
+                "missed": missed,
+                "calibration_error": error,
+                "calibration": [vars(b) for b in bins],
+                "peers": [asdict(c) for c in compared],
+            }
+        )
         return
     out = console()
     table = Table(title=f"{questions.name} · 질문 {len(asked)}개 · 모델 {tutor.checkpoint.hash}")
@@ -378,6 +404,13 @@ def evaluate(
         interval = f"{value.low:.1%}–{value.high:.1%}" if value.count else "–"
         table.add_row(name, f"{value.value:.1%}", f"{value.right}/{value.count}", interval)
     out.print(table)
+    out.print(f"확률이 믿을 만한가: 기대 보정 오차(ECE) {error:.3f}, 구간 {len(bins)}개")
+    for b in bins:
+        out.print(f"  확률 {b.probability:.0%}쯤: 답 {b.count}개 가운데 {b.right:.0%}가 맞음")
+    if compared:
+        out.print(_peer_table(scores, compared))
+    if absent:
+        out.print(absent)
     if missed:
         out.print("글자까지 똑같이 말하지 못한 뜻: " + ", ".join(missed))
     if wrong:
@@ -388,6 +421,39 @@ def evaluate(
                 out.print(
                     f"{q.id} {q.style} | {' ▸ '.join(q.turns)} | {wanted} ← {said} | {r.answer}"
                 )
+
+
+def _peers(tutor: Any, asked: Any, verdicts: Any) -> tuple[list[Any], str]:
+    """The comparison, or why there is none."""
+    try:
+        from tutor.peers import compare_peers
+        from tutor.retrain import Curriculum
+
+        maker = Curriculum(tutor.glossary, int(tutor.checkpoint.training.get("seed", 1))).maker
+        return compare_peers(maker, asked, verdicts), ""
+    except ImportError as error:
+        return [], (
+            f"다른 방법들은 빼고 쟀어요: {error.name or error} 꾸러미가 없어요. "
+            'pip install -e ".[bench]"로 넣을 수 있어요.'
+        )
+
+
+def _peer_table(scores: Any, compared: Any) -> Table:
+    table = Table(
+        title="같은 질문, 같은 학습 글: 다른 방법들 (앞섬은 꼬마GPT와의 차이와 95 % 구간)"
+    )
+    for i, heading in enumerate(("방법", "맞음", "사양함", "잘못 사양", "다른 용어", "앞섬")):
+        table.add_column(heading, justify="right" if i else "left")
+    ours = (scores.in_scope, scores.declined, scores.wrongly_declined, scores.wrong_term)
+    table.add_row("꼬마GPT", *(f"{s.value:.1%}" for s in ours), "")
+    for c in compared:
+        ahead = "\n".join(
+            f"{group}({d.count}) {d.value:+.1%} ({d.low:+.1%}–{d.high:+.1%})"
+            for group, d in c.ahead.items()
+        )
+        theirs = (c.in_scope, c.declined, c.wrongly_declined, c.wrong_term)
+        table.add_row(c.name, *(f"{s.value:.1%}" for s in theirs), ahead)
+    return table
 
 
 @app.command()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from model.tokenizer import BOS, END, EOS, Tokenizer
 from model.train import Example
 from tutor.answers import Answer, check_answer, related_answer, reverse_answer
-from tutor.augment import messy, respell_name
+from tutor.augment import initials, messy, respell_name
 from tutor.glossary import TEXT_FACETS, Entry, Glossary
 from tutor.josa import attach, fill
 from tutor.questions import Questions, Whole
@@ -67,6 +68,7 @@ class DialogueMaker:
         self._checks = [w for w in self._whole if w.claim]
         self._whole = [w for w in self._whole if not w.claim]
         self._descriptions = [(e, d) for e in self._entries for d in _descriptions(e)]
+        self._only_initials = Counter(initials(n) for e in glossary for n in e.names)
         self._known = {_bare(name) for entry in glossary for name in entry.names}
         self._unknown = {
             kind: [word for word in words if _bare(word) not in self._known]
@@ -184,6 +186,8 @@ class DialogueMaker:
             names = [n for n in names if len(n) < 25 or n == entry.term]
         name = entry.term if rng.random() < 0.45 else rng.choice(names)
         name = respell_name(name, rng)
+        if rng.random() < 0.015 and len(name) >= 3 and self._only_initials[initials(name)] == 1:
+            return initials(name)
         return rng.choice(_SETTINGS) + name if rng.random() < 0.04 else name
 
     def _compare_text(self, ids: list[str], rng: random.Random) -> str:

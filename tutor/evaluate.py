@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -250,7 +250,9 @@ def calibration(
             (result.probability, verdict.right)
         )
     table = [
-        Bin(len(group), sum(p for p, _ in group) / len(group), sum(r for _, r in group) / len(group))
+        Bin(
+            len(group), sum(p for p, _ in group) / len(group), sum(r for _, r in group) / len(group)
+        )
         for _, group in sorted(groups.items())
     ]
     error = sum(b.count * abs(b.probability - b.right) for b in table) / max(1, len(results))
@@ -306,3 +308,27 @@ def glossary_names(glossary: Glossary) -> list[str]:
     names = {name for entry in glossary for name in entry.names if len(name) > 1}
     names |= {name.replace(" ", "") for name in names}
     return sorted(names, key=len, reverse=True)
+
+
+def near_pairs(texts: Sequence[str], names: Sequence[str], limit: float) -> list[tuple[int, int]]:
+    """Pairs of texts whose masked trigrams have a Jaccard similarity over `limit`.
+
+    Sets that alike share one of their rarest trigrams, so only those are looked up (prefix
+    filtering; Chaudhuri et al., 2006).
+
+    Args:
+        names: glossary names, longest first.
+    """
+    grams = [masked_trigrams(text, names) for text in texts]
+    often = Counter(gram for group in grams for gram in group)
+    holders: dict[str, list[int]] = defaultdict(list)
+    pairs = []
+    for i in sorted(range(len(grams)), key=lambda i: len(grams[i])):
+        rarest = sorted(grams[i], key=lambda gram: (often[gram], gram))
+        prefix = rarest[: len(rarest) - int(limit * len(rarest)) + 1]
+        for j in sorted({j for gram in prefix for j in holders[gram]}):
+            if jaccard(grams[i], grams[j]) > limit:
+                pairs.append((min(i, j), max(i, j)))
+        for gram in prefix:
+            holders[gram].append(i)
+    return sorted(pairs)

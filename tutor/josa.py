@@ -22,7 +22,7 @@ _LETTERS = dict(
 _SPOKEN_DIGITS = "제로 원 투 쓰리 포 파이브 식스 세븐 에이트 나인"
 _DIGITS = dict(zip("0123456789", _SPOKEN_DIGITS.split(), strict=True))
 # An English word that ends so is spoken with a final consonant: model, transform, attention, …
-_CLOSED = re.compile(r"(ng|[lmn]|[aeiou][pkt]|ck|[lmn]e)$")
+_CLOSED = re.compile(r"(ng|[lmn]|[aeiou][pktc]|ck|[lmn]e|template)$")
 _WORD = re.compile(r"[A-Za-z]+$")
 
 

@@ -82,7 +82,9 @@ def lint(glossary: Glossary) -> list[Remark]:
     for name, terms in owners.items():
         if len(set(terms)) > 1:
             listed = ", ".join(dict.fromkeys(terms))
-            remarks.append(Remark(terms[0], "이름", f"'{name}'이(가) 여러 용어의 이름이에요: {listed}"))
+            remarks.append(
+                Remark(terms[0], "이름", f"'{name}'이(가) 여러 용어의 이름이에요: {listed}")
+            )
     return remarks
 
 

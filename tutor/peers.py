@@ -17,7 +17,7 @@ import numpy as np
 from rapidfuzz import fuzz, process
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import SGDClassifier
 
 from tutor.answers import Answer
 from tutor.chat import Result
@@ -124,7 +124,9 @@ class MorphemeBm25:
         words = self._split(texts)
         asked = (self._counter.transform(words) > 0).astype(np.float32)
         guesses = _nearest(asked @ self._index.T, self._answers)
-        return [Guess(g.answer, g.score / max(1, len(w))) for g, w in zip(guesses, words, strict=True)]
+        return [
+            Guess(g.answer, g.score / max(1, len(w))) for g, w in zip(guesses, words, strict=True)
+        ]
 
 
 def kiwi_morphemes() -> Callable[[Sequence[str]], list[list[str]]]:
@@ -165,13 +167,15 @@ class LinearIntents:
         self._reverse = CharacterTfidf([p for p in pairs if p.answer.facet == "reverse"] or pairs)
         self._checks = CharacterTfidf([p for p in pairs if p.answer.topic == "check"] or pairs)
         self._names = {
-            re.sub(r"[\s\-]", "", name.lower()): entry.id for entry in glossary for name in entry.names
+            re.sub(r"[\s\-]", "", name.lower()): entry.id
+            for entry in glossary
+            for name in entry.names
         }
         self._vectorizer = TfidfVectorizer(
             analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, min_df=3, dtype=np.float32
         )
         table = self._vectorizer.fit_transform(pair.text for pair in pairs)
-        self._classifier = LogisticRegression(C=10, max_iter=60, solver="saga", tol=1e-2)
+        self._classifier = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=15, random_state=1)
         self._classifier.fit(table, [self._intent(pair.answer) for pair in pairs])
 
     @staticmethod
@@ -280,7 +284,7 @@ def as_result(guess: Guess, threshold: float) -> Result:
 def tuned_threshold(questions: Sequence[Question], guesses: Sequence[Guess]) -> float:
     """The threshold with the most right replies, small talk and declining included."""
     scores = sorted({guess.score for guess in guesses})
-    candidates = [0.0, *scores[:: max(1, len(scores) // 200)]]
+    candidates = [0.0, *scores[:: max(1, len(scores) // 200)], np.inf]
 
     def right(threshold: float) -> int:
         rows = zip(questions, guesses, strict=True)
@@ -331,7 +335,9 @@ def compare(
         wrongly_declined=share([r.kind == "decline" for _, _, _, r in inside]),
         wrong_term=share([r.kind == "answer" and not v.term for _, _, v, r in inside]),
         ahead={
-            group: paired_difference([o.right for _, o, _, _ in part], [v.right for _, _, v, _ in part])
+            group: paired_difference(
+                [o.right for _, o, _, _ in part], [v.right for _, _, v, _ in part]
+            )
             for group, part in groups.items()
         },
     )

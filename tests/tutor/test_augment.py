@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor.augment import carry_over, jamo_slip, messy, respace, respell_name, typo
+from tutor.augment import (
+    carry_over,
+    initials,
+    jamo_slip,
+    keyboard_slip,
+    messy,
+    respace,
+    respell_name,
+    typo,
+)
 
 SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4)]
 messages = st.one_of(
@@ -91,3 +100,14 @@ def test_half_of_the_messages_stay_as_they_are():
     text = "트랜스포머는 왜 병렬로 계산하나요?"
     same = sum(messy(text, rng) == text for _ in range(1000))
     assert 250 < same < 700
+
+
+def test_the_keyboard_left_in_english():
+    assert keyboard_slip("안녕") == "dkssud"
+    assert keyboard_slip("값 뭐야?") == "rkqt anjdi?"
+    assert keyboard_slip("ㅋㅋ GPT") == "zz GPT"
+
+
+def test_initials():
+    assert initials("셀프 어텐션") == "ㅅㅍ ㅇㅌㅅ"
+    assert initials("GPT-3") == "GPT-3"

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from model.tokenizer import BOS, END, EOS, SPECIAL_NAMES
-from tutor.answers import glossary_answers
+from tutor.answers import NAME, glossary_answers
 from tutor.dialogues import (
     DialogueMaker,
     chat_example,
@@ -98,6 +98,25 @@ def test_no_unknown_word_is_a_glossary_name(maker, glossary):
     words = [maker._unknown_word(rng) for _ in range(20_000)]
     assert len(set(words)) > 3000
     assert [word for word in words if bare(word) in known] == []
+
+
+def test_a_refusal_names_what_was_asked_about_as_it_was_typed(maker, replies):
+    rng = random.Random(14)
+    template = next(r.text for r in replies if r.topic == "term")
+    front, back = template.split(NAME)
+    named = 0
+    for _ in range(3000):
+        question, answer = maker.turn(rng)
+        if answer.topic == "term":
+            assert "\ue000" not in question
+            assert NAME not in answer.text
+            if answer.text.startswith(front) and answer.text.endswith(back):
+                name = answer.text.removeprefix(front).removesuffix(back)
+                assert name in question
+                named += 1
+            else:
+                assert answer.text == template.replace(f"{NAME} ", "")
+    assert named > 200
 
 
 def test_asking_for_a_pair_that_is_not_compared_is_declined(maker, glossary):

@@ -11,6 +11,8 @@ from tutor.chat import Result
 from tutor.evaluate import (
     Question,
     QuestionFileError,
+    Verdict,
+    calibration,
     glossary_names,
     jaccard,
     judge,
@@ -119,3 +121,17 @@ def test_the_shipped_questions_cover_every_term(glossary):
     assert {term for q in asked for term in q.terms} == {entry.id for entry in glossary}
     assert len({json.dumps(q.turns) for q in asked}) == len(asked)
     assert sum(q.scope == "decline" for q in asked) >= 100
+
+
+def test_calibration_error_by_hand():
+    def made(probability):
+        return Result("", "answer", [], "", None, probability, None, 0, 0.0)
+
+    yes, no = Verdict(True, True), Verdict(True, False)
+    results = [made(p) for p in (0.95, 0.97, 1.0, 0.25, 0.25)]
+    error, bins = calibration(results, [yes, yes, no, yes, no])
+    assert [b.count for b in bins] == [2, 3]
+    assert bins[0].right == 0.5
+    # 2/5 of |0.25 - 0.5| and 3/5 of |0.9733 - 0.6667|
+    assert error == pytest.approx(0.4 * 0.25 + 0.6 * (0.97333 - 0.66667), abs=1e-4)
+    assert calibration([], []) == (0.0, [])

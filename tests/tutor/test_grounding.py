@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutor.answers import Answer, glossary_answers
+from tutor.answers import NAME, Answer, glossary_answers
 from tutor.grounding import AGREES, Grounder
 
 
@@ -25,10 +25,19 @@ def in_common(a, b):
 
 def test_every_taught_text_is_found_exactly(grounder):
     for answer in grounder.answers:
-        found = grounder.ground(f" {answer.text}\n")
+        found = grounder.ground(f" {answer.naming('').text}\n")
         assert found.exact
         assert found.similarity == 1.0
         assert found.answer == answer
+
+
+def test_an_answer_that_names_something_is_found_whatever_the_name(grounder, replies):
+    reply = next(r for r in replies if NAME in r.text)
+    for name in ("하품 게이트", "GPT-77", "a"):
+        found = grounder.ground(reply.naming(name).text)
+        assert (found.answer, found.name, found.exact) == (reply, name, True)
+    nameless = grounder.ground(reply.naming("").text)
+    assert (nameless.answer, nameless.name, nameless.exact) == (reply, "", True)
 
 
 @pytest.mark.parametrize("change", ["drop", "swap", "add"])
