@@ -195,12 +195,17 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="대화 학습 단계 수")] = None,
     seed: Seed = 1,
     resume: Annotated[bool, typer.Option("--resume", help="멈춘 학습을 이어서 해요")] = False,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="실험: 학습 설정 하나를 바꿔요 (이름=값)")
+    ] = None,
 ) -> None:
     """용어집을 가르쳐 새 모델을 만들어요. 쓰던 모델은 끝날 때까지 그대로 있어요."""
     from model.train import Interrupted, process_rank
     from tutor.glossary import load_glossary
+    from tutor.recipe import Recipe
     from tutor.retrain import default_out, retrain
 
+    recipe = Recipe().changed(changes or [])
     if minutes is not None and steps is not None:
         raise Fault("--minutes와 --steps 가운데 하나만 주세요.")
     if resume and out is None:
@@ -221,6 +226,7 @@ def train(
                 steps=steps,
                 minutes=minutes,
                 resume=resume,
+                recipe=recipe,
                 on_plan=on_plan,
                 on_progress=on_progress,
                 should_stop=should_stop,
@@ -501,8 +507,17 @@ def main() -> None:
     from tutor.chat import MessageError
     from tutor.evaluate import QuestionFileError
     from tutor.glossary import GlossaryError
+    from tutor.recipe import RecipeError
 
-    faults = (Fault, CheckpointError, MessageError, QuestionFileError, GlossaryError, TooLong)
+    faults = (
+        Fault,
+        CheckpointError,
+        MessageError,
+        QuestionFileError,
+        GlossaryError,
+        RecipeError,
+        TooLong,
+    )
     try:
         outcome = typer.main.get_command(app).main(standalone_mode=False)
     except _UsageError as error:

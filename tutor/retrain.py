@@ -25,7 +25,6 @@ from model.checkpoint import (
     refuse_foreign_folder,
     save_checkpoint,
 )
-from model.config import GPTConfig
 from model.engine import Engine
 from model.gpt import GPT
 from model.tokenizer import END, Tokenizer
@@ -33,7 +32,6 @@ from model.train import (
     Progress,
     Stage,
     Trainer,
-    TrainSettings,
     agree,
     process_rank,
     seconds_per_step,
@@ -47,17 +45,9 @@ from tutor.glossary import Glossary, save_glossary
 from tutor.grounding import Grounder
 from tutor.paths import DATA, PROSE, QUESTIONS
 from tutor.questions import load_questions
+from tutor.recipe import Recipe
 
-VOCABULARY = 6000
-BPE_DROPOUT = 0.1
-BRIEF = 0.8
-HELD_OUT = 0.04
 PRETRAINED = "pretrained"
-# Steps of a training from scratch for the shipped glossary; a slower machine, or `--minutes`,
-# shortens both stages alike.
-SCRATCH_STEPS = {"pretrain": 500, "chat": 8000}
-TUNE_STEPS = 600
-SCRATCH_MINUTES = 50.0
 
 
 @dataclass(frozen=True)
@@ -116,11 +106,11 @@ class Curriculum:
         seed: shapes the held-out questions and the draws.
     """
 
-    def __init__(self, glossary: Glossary, seed: int) -> None:
-        self.glossary, self.seed = glossary, seed
+    def __init__(self, glossary: Glossary, seed: int, recipe: Recipe | None = None) -> None:
+        self.glossary, self.seed, self.recipe = glossary, seed, recipe or Recipe()
         self.replies = load_replies(QUESTIONS / REPLIES_FILE, glossary)
         questions = load_questions(QUESTIONS)
-        learn, held = questions.split(HELD_OUT)
+        learn, held = questions.split(self.recipe.held_out)
         self.maker = DialogueMaker(glossary, learn, self.replies)
         self.held_maker = DialogueMaker(glossary, held, self.replies)
         self.passages = load_passages(PROSE / "passages.jsonl", glossary)
@@ -154,7 +144,9 @@ class Curriculum:
         def chat(rng: random.Random):
             while True:
                 messages = self.maker.conversation(rng)
-                example = chat_example(messages, tokenizer, BPE_DROPOUT, rng, BRIEF)
+                example = chat_example(
+                    messages, tokenizer, self.recipe.bpe_dropout, rng, self.recipe.brief
+                )
                 if len(example.ids) <= context:
                     return example
 
@@ -222,8 +214,7 @@ def retrain(
     steps: int | None = None,
     minutes: float | None = None,
     resume: bool = False,
-    settings: TrainSettings | None = None,
-    shape: dict[str, int] | None = None,
+    recipe: Recipe | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_plan: Callable[[dict[str, int]], None] = lambda plan: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -235,27 +226,28 @@ def retrain(
         out: the checkpoint directory to write; what is unfinished stays in `out`/.training.
         start: checkpoint to go on from; None starts from scratch.
         steps: chat steps; otherwise the recipe's, shortened to `minutes` when given.
-        shape: sizes of a fresh network that differ from `GPTConfig`'s defaults.
+        recipe: how; the shipped weights' recipe when left out.
 
     Raises:
         CheckpointError: in one Korean sentence, when reading or writing fails.
         Interrupted: when stopped; `resume=True` goes on from there to the same result.
     """
-    settings = settings or TrainSettings(seed=seed)
+    recipe = recipe or Recipe()
+    settings = recipe.settings(seed)
     device = start_processes()
-    curriculum = Curriculum(glossary, seed)
+    curriculum = Curriculum(glossary, seed, recipe)
     refuse_foreign_folder(out)
     work = Path(out) / UNFINISHED
     if start is None:
-        tokenizer = Tokenizer.train(curriculum.tokenizer_texts(), VOCABULARY)
-        model = GPT(GPTConfig(vocab_size=len(tokenizer), **(shape or {})))
+        tokenizer = Tokenizer.train(curriculum.tokenizer_texts(), recipe.vocabulary)
+        model = GPT(recipe.config(len(tokenizer)))
         model.initialise(seed)
-        plan, origin = dict(SCRATCH_STEPS), "scratch"
+        plan, origin = recipe.scratch_steps, "scratch"
     else:
         checkpoint = load_checkpoint(start)
         model, tokenizer = checkpoint.model, checkpoint.tokenizer
         origin = f"{start} ({checkpoint.hash})"
-        plan = {"chat": TUNE_STEPS}
+        plan = {"chat": recipe.tune_steps}
     model.to(device)
     context = model.config.context
     plan_file = work / "plan.json"
@@ -265,7 +257,7 @@ def retrain(
         share = steps / plan["chat"]
         plan = {name: max(1, round(count * share)) for name, count in plan.items()}
     else:
-        minutes = minutes or SCRATCH_MINUTES
+        minutes = minutes or recipe.minutes
         trial = curriculum.stages(tokenizer, plan, context)
         seconds = {s.name: seconds_per_step(model, s, settings, work) for s in trial}
         plan = agree(plan_steps(plan, seconds, minutes))
@@ -275,7 +267,12 @@ def retrain(
 
     data_hash = curriculum.data_hash()
     fingerprint = settings_fingerprint(
-        settings, data=data_hash, steps=plan, origin=origin, shape=asdict(model.config)
+        settings,
+        data=data_hash,
+        steps=plan,
+        origin=origin,
+        shape=asdict(model.config),
+        recipe=asdict(recipe),
     )
 
     def taught(folder: Path) -> None:
@@ -356,7 +353,7 @@ def _finish(
         "data": curriculum.data_hash(),
         "seed": curriculum.seed,
         "steps": plan,
-        "batch_tokens": trainer.settings.batch_tokens,
+        "recipe": asdict(curriculum.recipe),
         "seconds": round(trainer.seconds),
         "parameters": model.config.parameter_count(),
         "terms": len(curriculum.glossary),

@@ -71,7 +71,10 @@ def test_a_reply_offers_what_the_glossary_knows(tmp_path):
     path = tmp_path / "replies.jsonl"
     row = {"kind": "decline", "topic": "term", "text": "몰라요. {A} 대신 {B:은} 알아요."}
     path.write_text(json.dumps(row), encoding="utf-8")
-    entries = [Entry(c, name, "뜻이에요.", related=("a",)) for c, name in zip("abcd", "가나다라", strict=True)]
+    entries = [
+        Entry(c, name, "뜻이에요.", related=("a",))
+        for c, name in zip("abcd", "가나다라", strict=True)
+    ]
     (reply,) = load_replies(path, Glossary(tuple(entries)))
     assert reply.text == "몰라요. {A} 대신 가, 나, 다는 알아요."
     assert reply.naming("공룡").text == "몰라요. 공룡 대신 가, 나, 다는 알아요."
@@ -106,6 +109,11 @@ def test_no_two_wordings_are_nearly_the_same(questions, glossary):
 
 
 def test_near_pairs_are_found():
-    texts = ["RNN은 왜 필요한가요?", "한 줄로 부탁해요", "GRU는 왜 필요한가요", "왜 그렇게 되나요 그건"]
+    texts = [
+        "RNN은 왜 필요한가요?",
+        "한 줄로 부탁해요",
+        "GRU는 왜 필요한가요",
+        "왜 그렇게 되나요 그건",
+    ]
     assert near_pairs(texts, ["RNN", "GRU"], 0.6) == [(0, 2)]
     assert near_pairs(texts, [], 0.9) == []

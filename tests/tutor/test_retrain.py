@@ -6,15 +6,24 @@ import pytest
 import torch
 
 from model.checkpoint import CheckpointError, load_checkpoint
-from model.train import Interrupted, TrainSettings
+from model.train import Interrupted
 from tutor import retrain as room
 from tutor.answers import Answer
 from tutor.chat import Tutor
 from tutor.glossary import Comparison, Entry, Glossary, load_glossary
+from tutor.recipe import Recipe
 from tutor.retrain import Curriculum, plan_steps, retrain, same_answer
 
-SHAPE = {"width": 32, "layers": 1, "heads": 2, "mlp_width": 48, "context": 256}
-SETTINGS = TrainSettings(seed=1, batch_tokens=256, save_every=100)
+RECIPE = Recipe(
+    width=32,
+    layers=1,
+    heads=2,
+    mlp_width=48,
+    context=256,
+    batch_tokens=256,
+    pretrain_steps=4,
+    chat_steps=6,
+)
 GLOSSARY = Glossary(
     (
         Entry("가위", "가위", "가위는 자르는 도구예요.", compare=(Comparison("풀", "달라요."),)),
@@ -95,16 +104,11 @@ def quick(monkeypatch):
 
 
 def train(out, **options):
-    options = {"start": None, "steps": 12, "settings": SETTINGS, "shape": SHAPE} | options
+    options = {"start": None, "steps": 12, "recipe": RECIPE} | options
     return retrain(GLOSSARY, out, **options)
 
 
-@pytest.fixture
-def short_stages(monkeypatch):
-    monkeypatch.setattr(room, "SCRATCH_STEPS", {"pretrain": 4, "chat": 6})
-
-
-def test_from_scratch_gives_a_model_that_opens(tmp_path, short_stages):
+def test_from_scratch_gives_a_model_that_opens(tmp_path):
     out = tmp_path / "out"
     recall = train(out, steps=6)
     assert set(recall.by_term) == {"가위", "풀"}
@@ -137,7 +141,7 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_stopped_and_resumed_is_the_same_model(tmp_path, quick, short_stages):
+def test_stopped_and_resumed_is_the_same_model(tmp_path, quick):
     train(tmp_path / "whole", steps=6)
     with pytest.raises(Interrupted):
         train(tmp_path / "two", steps=6, should_stop=lambda: True)
@@ -147,9 +151,7 @@ def test_stopped_and_resumed_is_the_same_model(tmp_path, quick, short_stages):
     assert weights(tmp_path / "two" / "pretrained") == weights(tmp_path / "whole" / "pretrained")
 
 
-def test_a_result_that_could_not_be_stored_is_stored_on_resume(
-    tmp_path, quick, short_stages, monkeypatch
-):
+def test_a_result_that_could_not_be_stored_is_stored_on_resume(tmp_path, quick, monkeypatch):
     train(tmp_path / "whole", steps=6)
     out = tmp_path / "full"
 
@@ -183,11 +185,11 @@ def test_going_on_from_a_model_keeps_its_tokenizer_and_leaves_it_alone(
     assert weights(weights_folder) == before
 
 
-def test_resuming_something_else_is_refused(tmp_path, quick, short_stages):
+def test_resuming_something_else_is_refused(tmp_path, quick):
     with pytest.raises(Interrupted):
         train(tmp_path / "out", should_stop=lambda: True)
     other = Glossary((Entry("자", "자", "자는 재는 도구예요."),))
     with pytest.raises(CheckpointError, match="다른 용어집"):
-        retrain(other, tmp_path / "out", start=None, resume=True, settings=SETTINGS, shape=SHAPE)
+        retrain(other, tmp_path / "out", start=None, resume=True, recipe=RECIPE)
     with pytest.raises(CheckpointError, match="이어서 할 학습이 없어요"):
         train(tmp_path / "nothing", resume=True)
