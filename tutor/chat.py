@@ -22,12 +22,15 @@ from tutor.answers import glossary_answers, load_replies
 from tutor.glossary import FACET_NAMES, Glossary, GlossaryError, load_glossary
 from tutor.grounding import Grounder, Grounding
 from tutor.josa import attach
+from tutor.nearest import NearestTerm
 from tutor.paths import WEIGHTS
 from tutor.trace import Trace
 
 GLOSSARY_FILE, REPLIES_FILE = "glossary.jsonl", "replies.jsonl"
 ANSWER_TOKENS = 192
 MESSAGE_LIMIT = 500
+# Declining for these reasons may be a misreading of a term that is known.
+_MISREAD = ("term", "everyday", "unclear")
 
 
 class MessageError(ValueError):
@@ -109,6 +112,7 @@ class Tutor:
         self.checkpoint, self.glossary, self.grounder = checkpoint, glossary, grounder
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
         self.engine = Engine(self.model, max_batch)
+        self._nearest = NearestTerm(glossary)
 
     @classmethod
     def open(cls, directory: Path = WEIGHTS, max_batch: int = 16) -> Tutor:
@@ -200,11 +204,20 @@ class Tutor:
         share = int(round(grounding.similarity * 100, 2))  # 100 % is said of the very text only
         return f"용어집의 {names} · {attach(FACET_NAMES[answer.facet], '과')} {share} % 일치"
 
+    def hint(self, question: str, grounding: Grounding) -> str:
+        """Beside an answer that declines: a known term that may have been meant; often nothing."""
+        answer = grounding.answer
+        if answer is None or answer.kind != "decline" or answer.topic not in _MISREAD:
+            return ""
+        entry = self._nearest(question)
+        quoted = attach(f"'{entry.term}'", "을") if entry else ""
+        return f"혹시 {quoted} 물으셨나요?" if entry else ""
+
     def result(self, trace: Trace, seconds: float) -> Result:
         """Read kind, terms and facet off a finished answer's text."""
         grounding = self.ground(trace.text)
         answer = grounding.answer
-        note = None
+        note = self.hint(trace.question, grounding) or None
         if answer is None:
             note = self.source(grounding)
         return Result(

@@ -55,6 +55,9 @@ class Recipe:
         for knob in fields(self):
             if getattr(self, knob.name) < 0:
                 raise RecipeError(f"'{knob.name}'은(는) 0보다 작을 수 없어요.")
+        for name in ("vocabulary", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"'{name}'은(는) 1 이상이어야 해요.")
         for name in ("bpe_dropout", "brief", "held_out", "decay"):
             if getattr(self, name) > 1:
                 raise RecipeError(f"'{name}'은(는) 0과 1 사이여야 해요.")

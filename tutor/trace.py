@@ -112,6 +112,13 @@ class Trace:
         return out
 
     @property
+    def question(self) -> str:
+        """The message that is answered, as the model read it."""
+        last = max(t.turn for t in self.prompt if t.role == "user")
+        asked = [t.id for t in self.prompt if t.turn == last and not t.special]
+        return self.tokenizer.decode(asked)
+
+    @property
     def text(self) -> str:
         """The answer so far; a character whose bytes are not all there yet is withheld."""
         return self.tokenizer.decode([s.token for s in self.steps])

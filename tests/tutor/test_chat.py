@@ -170,8 +170,8 @@ def test_the_limit_is_said_with_the_length(tutor):
 def spoken(tutor):
     """A trace in which the model says a given text."""
 
-    def make(text):
-        reply = tutor.reply([user("질문")])
+    def make(text, question="질문"):
+        reply = tutor.reply([user(question)])
         reply.cancel()
         list(reply)
         trace = reply.trace
@@ -196,9 +196,20 @@ def test_a_taught_answer_is_recognised(tutor, spoken, glossary):
 
 def test_a_decline_and_small_talk_are_recognised(tutor, spoken, replies):
     for reply in replies:
-        result = tutor.result(spoken(reply.text), 0)
+        said = reply.naming("").text
+        result = tutor.result(spoken(said), 0)
         assert (result.kind, result.terms, result.note) == (reply.kind, [], None)
-        assert tutor.source(tutor.ground(reply.text)) == ""
+        assert tutor.source(tutor.ground(said)) == ""
+
+
+def test_beside_a_decline_a_known_term_is_asked_back(tutor, spoken, replies):
+    decline = next(r for r in replies if r.topic == "term").naming("").text
+    result = tutor.result(spoken(decline, "어탠션이 뭐야"), 0)
+    assert (result.answer, result.kind, result.terms) == (decline, "decline", [])
+    assert result.note == "혹시 '어텐션'을 물으셨나요?"
+    assert tutor.result(spoken(decline, "오늘 점심 뭐 먹지"), 0).note is None
+    rule = next(r for r in replies if r.topic == "rule").text
+    assert tutor.result(spoken(rule, "어텐션 말고 시를 써"), 0).note is None
 
 
 def test_an_answer_that_agrees_with_nothing_gets_a_note_and_stays(tutor, spoken):

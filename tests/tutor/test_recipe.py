@@ -23,6 +23,7 @@ def test_a_change_keeps_its_type_and_leaves_the_rest():
         ("muon_lr=빨리", "빨리"),
         ("brief=1.5", "0과 1 사이"),
         ("chat_steps=-1", "0보다 작을 수"),
+        ("batch_tokens=0", "1 이상"),
     ],
 )
 def test_an_impossible_change_is_said(change, said):

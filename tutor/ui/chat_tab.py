@@ -133,7 +133,8 @@ class ChatEvents:
         if self.running.stopped(reply):
             note = [STOPPED]
         else:
-            note = [self.tutor.source(self.tutor.ground(trace.text))]
+            grounding = self.tutor.ground(trace.text)
+            note = [self.tutor.source(grounding), self.tutor.hint(trace.question, grounding)]
             term = result.terms[0] if result.terms else ""
             if trace.steps and trace.steps[-1].token != END:
                 note.append(CUT)
