@@ -36,6 +36,13 @@ _TURN_WEIGHTS = {
 _UNKNOWN_WEIGHTS = {
     "ai_other": 30, "domain": 18, "everyday": 8, "fake_whole": 10, "compound": 28, "number": 6,
 }  # fmt: skip
+# What stands for the term that was just talked about.
+_PRONOUNS = (
+    "그거", "그거", "이거", "그것", "걔", "얘", "저거", "그 말", "그 개념", "이 개념", "방금 그거", "아까 그거",
+    "방금 말한 거", "그놈", "그 용어", "이 친구",
+)  # fmt: skip
+# Small talk that changes no subject.
+_NODS = ("ack", "thanks", "praise")
 # Stands for a name while the words around it are messed up; nobody types it.
 _NAMED = "\ue000"
 # Tokens of an answer that is cut short.
@@ -74,6 +81,7 @@ class DialogueMaker:
             kind: [word for word in words if _bare(word) not in self._known]
             for kind, words in questions.unknown.items()
         }
+        self._nods = [row for row in questions.smalltalk if row[0] in _NODS]
         self._pair_list = sorted(self._pairs, key=sorted)
         can = {
             "whole": self._whole,
@@ -248,40 +256,53 @@ class DialogueMaker:
         return self.turn(rng)
 
     def _next_turn(self, topics: list[str], rng: random.Random) -> tuple[str, Answer]:
-        """A follow-up on the last topics, or a change of subject."""
-        kind = rng.choices(("last", "new", "two", "fresh"), (46, 22, 10, 22))[0]
+        """A follow-up on the last topics, a nod, or a change of subject."""
+        kind = rng.choices(("last", "new", "two", "nod", "fresh"), (42, 22, 9, 6, 21))[0]
         found = None
         if topics and kind == "last":
             found = self._follow_last(self.glossary[topics[-1]], rng)
         elif topics and kind == "new":
-            found = self._follow_new(self.glossary[topics[-1]], rng)
+            found = self._follow_new(topics, rng)
         elif len(topics) > 1 and kind == "two":
             pair = self._pairs.get(frozenset(topics[-2:]))
             wordings = self.questions.followups.get(("two", "compare"))
             found = (rng.choice(wordings), pair) if pair and wordings else None
+        elif kind == "nod" and self._nods:
+            topic, text = rng.choice(self._nods)
+            found = text, self._replies["smalltalk", topic]
         if found is None:
             return self.turn(rng)
         return messy(found[0], rng), found[1]
 
     def _follow_last(self, entry: Entry, rng: random.Random) -> tuple[str, Answer] | None:
+        """Written follow-ups, and any wording with a pronoun in the term's place."""
         facet = self._facet(entry, rng)
         wordings = self.questions.followups.get(("last", facet))
-        return (rng.choice(wordings), self._answers[entry.id, facet]) if wordings else None
+        if not wordings or rng.random() < 0.45:
+            frame = rng.choice(self.questions.frames[facet])
+            return fill(frame, A=rng.choice(_PRONOUNS)), self._answers[entry.id, facet]
+        return rng.choice(wordings), self._answers[entry.id, facet]
 
-    def _follow_new(self, last: Entry, rng: random.Random) -> tuple[str, Answer] | None:
-        followups = self.questions.followups
-        others = [o for pair in self._pair_list if last.id in pair for o in pair if o != last.id]
+    def _follow_new(self, topics: list[str], rng: random.Random) -> tuple[str, Answer] | None:
+        """A question that names another term, or one from earlier on."""
+        followups, last = self.questions.followups, topics[-1]
+        others = [o for pair in self._pair_list if last in pair for o in pair if o != last]
         if others and rng.random() < 0.45:
             other = self.glossary[rng.choice(others)]
-            facet, answer = "compare", self._pairs[frozenset((last.id, other.id))]
+            facet, answer = "compare", self._pairs[frozenset((last, other.id))]
         else:
-            other = rng.choice(self._entries)
+            earlier = topics[:-1] if rng.random() < 0.3 else []
+            other = self.glossary[rng.choice(earlier)] if earlier else rng.choice(self._entries)
             facet = self._facet(other, rng)
             answer = self._answers[other.id, facet]
+        name = self._name(other, rng, facet)
+        frames = self.questions.frames.get("compare")
+        if facet == "compare" and frames and rng.random() < 0.35:
+            names = [rng.choice(_PRONOUNS), name]
+            rng.shuffle(names)
+            return fill(rng.choice(frames), A=names[0], B=names[1]), answer
         wordings = followups.get(("new", facet))
-        if not wordings:
-            return None
-        return fill(rng.choice(wordings), A=self._name(other, rng, facet)), answer
+        return (fill(rng.choice(wordings), A=name), answer) if wordings else None
 
     def questions_for(self, entry: Entry, facet: str, count: int, rng: random.Random) -> list[str]:
         """Plain questions for one answer, without typos; for measuring."""
