@@ -412,7 +412,7 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
     """Our streaming against the others, our batch against one conversation, the first token."""
     report = BenchReport()
     gpt = endless(gpt)
-    engine = Engine(gpt, BATCH)
+    engine = Engine(gpt, BATCH, 1)
     contenders: dict[str, tuple[str, Continue]] = {
         "ours": ("우리: 스트리밍 + 모든 어텐션", ours(engine, True)),
         "no_cache": ("캐시 없는 반복문", without_cache(gpt)),
@@ -466,8 +466,8 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
     engine.close()
     section = f"여럿이 함께: {BATCH}명 ÷ 한 사람 (초당 토큰)"
     for count in range(1, min(cores, 2) + 1):
-        with threads(count):
-            engine = Engine(gpt, BATCH)  # a thread keeps the count that it was born with
+        with threads(1):
+            engine = Engine(gpt, BATCH, count)
             run = ours(engine, True)
             works = {}
             for name, texts, new in (
@@ -658,7 +658,8 @@ def run_bench(gpt: GPT, sample: Sample, lengths: Lengths | None = None) -> Bench
     """
     lengths = lengths or Lengths()
     c, cores = gpt.config, _cores()
-    decoding = bench_decoding(gpt, lengths, cores)
+    with threads(1):
+        decoding = bench_decoding(gpt, lengths, cores)
     training = bench_training(gpt, sample, lengths, cores)
     shape = (
         f"모양: 조각 {c.vocab_size:,}개, 너비 {c.width}, 층 {c.layers}, 머리 {c.heads}, "
