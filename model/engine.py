@@ -63,10 +63,17 @@ class Engine:
             leaves the others to whatever else runs. The gain is had only as long as no other
             thread of the process computes on several cores: OpenMP's threads stop spinning,
             and waking them takes longer than the work, when there are more than cores.
+        end: the token that ends an answer; without one, every answer runs to its limit.
     """
 
-    def __init__(self, model: GPT, max_batch: int = 16, threads: int | None = None) -> None:
-        self.model, self.max_batch = model, max_batch
+    def __init__(
+        self,
+        model: GPT,
+        max_batch: int = 16,
+        threads: int | None = None,
+        end: int | None = END,
+    ) -> None:
+        self.model, self.max_batch, self.end = model, max_batch, end
         self.threads = threads or torch.get_num_threads()
         self.device = model.embedding.weight.device
         with torch.inference_mode():
@@ -199,7 +206,11 @@ class Engine:
             seen = maps[:, row, :, :length].copy() if generation.capture else None
             generation.said.append(token)
             generation.put(Step(token, probability, candidates, seen, length))
-            if token == END or len(generation.said) >= generation.limit or generation.cancelled:
+            if (
+                token == self.end
+                or len(generation.said) >= generation.limit
+                or generation.cancelled
+            ):
                 finished.append(first + row)
         for row in reversed(finished):
             self._leave(row)
