@@ -19,6 +19,9 @@ from model.generate import CANDIDATES, GREEDY, NEVER_SAID, Sampling, Step, choos
 from model.gpt import GPT
 from model.tokenizer import END
 
+# Conversations up to which one thread is as fast as several.
+_FEW = 3
+
 
 class TooLong(ValueError):
     """The prompt leaves no room for an answer within the model's context."""
@@ -56,10 +59,22 @@ class Engine:
     Args:
         model: in evaluation mode.
         max_batch: conversations that run at the same time; more wait in line.
+        threads: processor threads for many conversations at once; for a few, one is as fast and
+            leaves the others to whatever else runs. The gain is had only as long as no other
+            thread of the process computes on several cores: OpenMP's threads stop spinning,
+            and waking them takes longer than the work, when there are more than cores.
+        end: the token that ends an answer; without one, every answer runs to its limit.
     """
 
-    def __init__(self, model: GPT, max_batch: int = 16) -> None:
-        self.model, self.max_batch = model, max_batch
+    def __init__(
+        self,
+        model: GPT,
+        max_batch: int = 16,
+        threads: int | None = None,
+        end: int | None = END,
+    ) -> None:
+        self.model, self.max_batch, self.end = model, max_batch, end
+        self.threads = threads or torch.get_num_threads()
         self.device = model.embedding.weight.device
         with torch.inference_mode():
             self._cache = model.new_cache(max_batch, model.config.context)
@@ -98,10 +113,7 @@ class Engine:
                 raise RuntimeError("the engine is closed")
             self._waiting.append(generation)
             if self._thread is None:
-                cores = torch.get_num_threads()
-                self._thread = threading.Thread(
-                    target=self._run, args=(cores,), daemon=True, name="engine"
-                )
+                self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
                 self._thread.start()
             self._wake.notify()
         return generation
@@ -114,9 +126,7 @@ class Engine:
         if self._thread:
             self._thread.join()
 
-    def _run(self, cores: int) -> None:
-        # A new thread's matrix products take every core, whatever was set in the others.
-        torch.set_num_threads(cores)
+    def _run(self) -> None:
         while True:
             with self._wake:
                 while not (self._waiting or self._active or self._closed):
@@ -126,6 +136,9 @@ class Engine:
                 admitted = []
                 while self._waiting and len(self._active) + len(admitted) < self.max_batch:
                     admitted.append(self._waiting.popleft())
+            # This thread's own number, whatever is set in the others.
+            many = len(self._active) + len(admitted) > _FEW
+            torch.set_num_threads(self.threads if many else 1)
             try:
                 with torch.inference_mode():
                     if admitted:
@@ -193,7 +206,11 @@ class Engine:
             seen = maps[:, row, :, :length].copy() if generation.capture else None
             generation.said.append(token)
             generation.put(Step(token, probability, candidates, seen, length))
-            if token == END or len(generation.said) >= generation.limit or generation.cancelled:
+            if (
+                token == self.end
+                or len(generation.said) >= generation.limit
+                or generation.cancelled
+            ):
                 finished.append(first + row)
         for row in reversed(finished):
             self._leave(row)

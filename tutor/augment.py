@@ -174,7 +174,7 @@ def messy(text: str, rng: random.Random) -> str:
         text = _PARTICLE.sub(lambda m: "" if rng.random() < 0.6 else m[0], text)
     if rng.random() < 0.15:
         text = respace(text, rng)
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
             text = typo(text, rng)
     if rng.random() < 0.05:

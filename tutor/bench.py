@@ -30,7 +30,7 @@ from model.config import GPTConfig
 from model.engine import Engine
 from model.gpt import GPT
 from model.optim import fast_bfloat16
-from model.tokenizer import END, SPECIAL_NAMES
+from model.tokenizer import SPECIAL_NAMES
 from model.train import Example, Stage, Trainer, TrainSettings, draw, pack
 from tutor.glossary import load_glossary
 from tutor.paths import GLOSSARY, WEIGHTS
@@ -391,17 +391,6 @@ def _array(tensor: Tensor) -> np.ndarray:
 # --- decoding -------------------------------------------------------------------------------
 
 
-def endless(gpt: GPT) -> GPT:
-    """A copy that practically never says `<|end|>`, so that all contenders write equally much.
-
-    Its embedding row becomes zero, hence its logit 0; every product keeps its size.
-    """
-    gpt = copy.deepcopy(gpt).eval()
-    with torch.no_grad():
-        gpt.embedding.weight[END] = 0
-    return gpt
-
-
 def _prompts(config: GPTConfig, count: int, tokens: int) -> list[list[int]]:
     rng = random.Random(1)
     ordinary = range(len(SPECIAL_NAMES), config.vocab_size)
@@ -411,8 +400,7 @@ def _prompts(config: GPTConfig, count: int, tokens: int) -> list[list[int]]:
 def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
     """Our streaming against the others, our batch against one conversation, the first token."""
     report = BenchReport()
-    gpt = endless(gpt)
-    engine = Engine(gpt, BATCH)
+    engine = Engine(gpt, BATCH, 1, end=None)  # all contenders write equally much
     contenders: dict[str, tuple[str, Continue]] = {
         "ours": ("우리: 스트리밍 + 모든 어텐션", ours(engine, True)),
         "no_cache": ("캐시 없는 반복문", without_cache(gpt)),
@@ -466,8 +454,8 @@ def bench_decoding(gpt: GPT, lengths: Lengths, cores: int) -> BenchReport:
     engine.close()
     section = f"여럿이 함께: {BATCH}명 ÷ 한 사람 (초당 토큰)"
     for count in range(1, min(cores, 2) + 1):
-        with threads(count):
-            engine = Engine(gpt, BATCH)  # a thread keeps the count that it was born with
+        with threads(1):
+            engine = Engine(gpt, BATCH, count, end=None)
             run = ours(engine, True)
             works = {}
             for name, texts, new in (
@@ -658,7 +646,8 @@ def run_bench(gpt: GPT, sample: Sample, lengths: Lengths | None = None) -> Bench
     """
     lengths = lengths or Lengths()
     c, cores = gpt.config, _cores()
-    decoding = bench_decoding(gpt, lengths, cores)
+    with threads(1):
+        decoding = bench_decoding(gpt, lengths, cores)
     training = bench_training(gpt, sample, lengths, cores)
     shape = (
         f"모양: 조각 {c.vocab_size:,}개, 너비 {c.width}, 층 {c.layers}, 머리 {c.heads}, "

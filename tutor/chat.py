@@ -104,18 +104,26 @@ class Tutor:
         glossary: what it was taught.
         grounder: recognises what it was taught to say.
         max_batch: conversations that are answered at the same time.
+        threads: processor threads for many of them (`Engine`).
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, glossary: Glossary, grounder: Grounder, max_batch: int = 16
+        self,
+        checkpoint: Checkpoint,
+        glossary: Glossary,
+        grounder: Grounder,
+        max_batch: int = 16,
+        threads: int | None = None,
     ) -> None:
         self.checkpoint, self.glossary, self.grounder = checkpoint, glossary, grounder
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
-        self.engine = Engine(self.model, max_batch)
+        self.engine = Engine(self.model, max_batch, threads)
         self._nearest = NearestTerm(glossary)
 
     @classmethod
-    def open(cls, directory: Path = WEIGHTS, max_batch: int = 16) -> Tutor:
+    def open(
+        cls, directory: Path = WEIGHTS, max_batch: int = 16, threads: int | None = None
+    ) -> Tutor:
         """Open a checkpoint directory with its glossary and replies.
 
         Raises:
@@ -131,7 +139,7 @@ class Tutor:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{directory / REPLIES_FILE} 파일을 읽을 수 없어요.") from error
         grounder = Grounder([*glossary_answers(glossary), *replies])
-        return cls(checkpoint, glossary, grounder, max_batch)
+        return cls(checkpoint, glossary, grounder, max_batch, threads)
 
     def close(self) -> None:
         """Stop the engine's thread."""

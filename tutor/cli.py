@@ -52,9 +52,13 @@ def console(*, error: bool = False) -> Console:
 
 
 def _open(directory: Path, max_batch: int = 16):
+    import torch
+
     from tutor.chat import Tutor
 
-    return Tutor.open(directory, max_batch)
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)  # this thread's; the engine takes all of them when it is full
+    return Tutor.open(directory, max_batch, cores)
 
 
 def _sampling(temperature: float, top_k: int, top_p: float, seed: int):

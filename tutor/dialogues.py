@@ -30,7 +30,7 @@ _FACET_WEIGHTS = {
 }  # fmt: skip
 # What a conversation's turn may be, and how often.
 _TURN_WEIGHTS = {
-    "frame": 34, "whole": 30, "compare": 7, "check": 11, "described": 3,
+    "frame": 34, "whole": 32, "compare": 8, "check": 12, "described": 3,
     "refuse": 14, "unknown": 13, "smalltalk": 7, "uncompared": 1,
 }  # fmt: skip
 _UNKNOWN_WEIGHTS = {

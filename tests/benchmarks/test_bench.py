@@ -194,7 +194,7 @@ def test_every_contender_says_what_we_say(key, plain_speaker):
         "onnxruntime": b.with_onnxruntime,
     }[key]
     prompt = list(range(10, 30))
-    engine = Engine(gpt, 2)
+    engine = Engine(gpt, 2, end=None)
     (ours,) = b.ours(engine, True)([prompt], 12)
     engine.close()
     said = make(gpt)([prompt], 12)

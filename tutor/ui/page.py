@@ -87,9 +87,10 @@ def main() -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a console may not know every letter
-    torch.set_num_threads(1)  # as fast for decoding, and leaves a core to the page
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)  # the page's own threads; the engine takes all when it is full
     try:
-        tutor = Tutor.open(Path(os.environ.get("TUTOR_MODEL") or WEIGHTS))
+        tutor = Tutor.open(Path(os.environ.get("TUTOR_MODEL") or WEIGHTS), threads=cores)
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1
