@@ -119,4 +119,18 @@ def test_every_particle_that_the_wordings_ask_for_changes_with_the_word(question
     }
     same = {p for p in particles if attach("RNN", p)[3:] == attach("GPT", p)[3:]}
     assert particles
-    assert same <= {"의", "도", "만", "에", "에서", "에게", "한테", "까지", "부터", "보다", "하고"}
+    assert same <= {
+        "의",
+        "도",
+        "만",
+        "에",
+        "에서",
+        "에게",
+        "한테",
+        "까지",
+        "부터",
+        "보다",
+        "하고",
+        "인데",
+        "입니다",
+    }

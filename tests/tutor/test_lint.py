@@ -34,7 +34,10 @@ def test_a_good_entry_has_no_remark():
         (Entry("a", "가위", "가위는 종이를 잘라요.", why="가위는 종이를 잘라요!"), "거의 같아요"),
         (Entry("a", "순환망", "순환망은 신경망이에요.", aliases=("RNN",)), "줄임말 'RNN'"),
         (Entry("a", "가위", "가위는 잘라요.", related=("없음",)), "용어집에 없는 말이에요: 없음"),
-        (Entry("a", "가위", "가위는 잘라요.", compare=(Comparison("b", "다르다."),)), "가위/비교"),
+        (
+            Entry("a", "가위", "가위는 잘라요.", compare=(Comparison("b", "서로 다르다."),)),
+            "가위/비교",
+        ),
         (
             Entry("a", "가위", "가위는 잘라요.", checks=(Check("c", True, "네, 그렇다."),)),
             "가위/확인",

@@ -115,5 +115,5 @@ def test_near_pairs_are_found():
         "GRU는 왜 필요한가요",
         "왜 그렇게 되나요 그건",
     ]
-    assert near_pairs(texts, ["RNN", "GRU"], 0.6) == [(0, 2)]
+    assert near_pairs(texts, ["RNN", "GRU"], 0.4) == [(0, 2)]
     assert near_pairs(texts, [], 0.9) == []
