@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from model.tokenizer import BOS, END, EOS, Tokenizer
+from model.tokenizer import BOS, END, EOS, UNK, Tokenizer
 from model.train import Example
 from tutor.answers import Answer, check_answer, related_answer, reverse_answer
 from tutor.augment import initials, messy, respell_name
@@ -368,6 +368,7 @@ def chat_example(
     dropout: float,
     rng: random.Random,
     brief: float = 0.0,
+    blank: float = 0.0,
 ) -> Example:
     """A conversation for chat tuning: only the answers and their `<|end|>` are learnt.
 
@@ -376,6 +377,8 @@ def chat_example(
         brief: how often the last answer stops after its first tokens. They decide what is
             answered, and are the hard part; the time is better spent on another question than on
             reciting the rest once more.
+        blank: share of the learner's tokens that are replaced by `<unk>`, on average: an answer
+            should not hang on one word of the question.
     """
     tokens = tokenizer.chat(messages, dropout=dropout, rng=rng)
     learn = [t.role == "assistant" and (not t.special or t.id == END) for t in tokens]
@@ -383,7 +386,12 @@ def chat_example(
     if rng.random() < brief:
         start = max(i for i, learnt in enumerate(learn) if not learnt) + 1
         size = min(size, start + rng.randint(*_BRIEF_TOKENS))
-    return Example([t.id for t in tokens[:size]], learn[:size])
+    lost = rng.random() * 2 * blank
+    ids = [
+        UNK if t.role == "user" and not t.special and rng.random() < lost else t.id
+        for t in tokens[:size]
+    ]
+    return Example(ids, learn[:size])
 
 
 def dialogue_dataset(maker: DialogueMaker, count: int, seed: int) -> Any:

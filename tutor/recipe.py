@@ -30,6 +30,7 @@ class Recipe:
         batch_tokens, muon_lr, adam_lr, decay: `TrainSettings`.
         bpe_dropout: share of merges left out of the learner's messages.
         brief: how often an answer stops after its first tokens (`dialogues.chat_example`).
+        blank: share of the learner's tokens that are blanked out.
         held_out: share of the wordings that is kept back to measure with.
     """
 
@@ -49,6 +50,7 @@ class Recipe:
     decay: float = 0.8
     bpe_dropout: float = 0.1
     brief: float = 0.8
+    blank: float = 0.08
     held_out: float = 0.04
 
     def __post_init__(self) -> None:
@@ -58,7 +60,7 @@ class Recipe:
         for name in ("vocabulary", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"'{name}'은(는) 1 이상이어야 해요.")
-        for name in ("bpe_dropout", "brief", "held_out", "decay"):
+        for name in ("bpe_dropout", "brief", "blank", "held_out", "decay"):
             if getattr(self, name) > 1:
                 raise RecipeError(f"'{name}'은(는) 0과 1 사이여야 해요.")
 

@@ -144,8 +144,9 @@ class Curriculum:
         def chat(rng: random.Random):
             while True:
                 messages = self.maker.conversation(rng)
+                r = self.recipe
                 example = chat_example(
-                    messages, tokenizer, self.recipe.bpe_dropout, rng, self.recipe.brief
+                    messages, tokenizer, r.bpe_dropout, rng, brief=r.brief, blank=r.blank
                 )
                 if len(example.ids) <= context:
                     return example

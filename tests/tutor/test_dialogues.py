@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from model.tokenizer import BOS, END, EOS, SPECIAL_NAMES
+from model.tokenizer import BOS, END, EOS, SPECIAL_NAMES, UNK
 from tutor.answers import NAME, glossary_answers
 from tutor.augment import initials
 from tutor.dialogues import (
@@ -259,6 +259,24 @@ def test_a_brief_example_is_cut_after_the_first_tokens_of_its_last_answer(tokeni
         for s in range(40)
     ]
     assert 5 < sum(size == len(whole.ids) for size in sizes) < 35
+
+
+def test_blanks_fall_on_the_learners_words_alone(tokenizer):
+    messages = [
+        {"role": "user", "content": "가나다라 마바사 아자차카 타파하 " * 5},
+        {"role": "assistant", "content": "거너더러 머버서 어저처커 터퍼허예요."},
+    ]
+    whole = chat_example(messages, tokenizer, 0.0, random.Random(1))
+    learners = [t.role == "user" and not t.special for t in tokenizer.chat(messages)]
+    shares = []
+    for seed in range(200):
+        example = chat_example(messages, tokenizer, 0.0, random.Random(seed), blank=0.1)
+        changed = [a != b for a, b in zip(example.ids, whole.ids, strict=True)]
+        assert all(own for own, other in zip(learners, changed, strict=True) if other)
+        assert {i for i, other in zip(example.ids, changed, strict=True) if other} <= {UNK}
+        assert example.learn == whole.learn
+        shares.append(sum(changed) / sum(learners))
+    assert 0.07 < sum(shares) / len(shares) < 0.13
 
 
 def test_prose_has_no_question_and_no_role(glossary, tokenizer):
