@@ -20,6 +20,7 @@ from tutor.augment import initials, messy, respell_name
 from tutor.glossary import TEXT_FACETS, Entry, Glossary
 from tutor.josa import attach, fill
 from tutor.questions import Questions, Whole
+from tutor.recombine import borrowed_frames, lead_ins
 
 Message = dict[str, str]
 
@@ -43,6 +44,10 @@ _PRONOUNS = (
 )  # fmt: skip
 # Small talk that changes no subject.
 _NODS = ("ack", "thanks", "praise")
+# How often a wording with a slot is one that was written for another term, comes after somebody
+# else's lead-in, or follows a mention of the term in the same message.
+_BORROWED, _LED_IN, _MENTIONED = 0.3, 0.07, 0.08
+_JOINTS = (". ", ". ", " ", "... ", ", ", " 근데 ", ". 그래서 ", "! ")
 # Stands for a name while the words around it are messed up; nobody types it.
 _NAMED = "\ue000"
 # Tokens of an answer that is cut short.
@@ -81,6 +86,8 @@ class DialogueMaker:
             kind: [word for word in words if _bare(word) not in self._known]
             for kind, words in questions.unknown.items()
         }
+        self._borrowed = borrowed_frames(questions, glossary)
+        self._lead_ins = lead_ins(questions, glossary)
         self._nods = [row for row in questions.smalltalk if row[0] in _NODS]
         self._pair_list = sorted(self._pairs, key=sorted)
         can = {
@@ -132,7 +139,10 @@ class DialogueMaker:
     def _turn_frame(self, rng: random.Random) -> tuple[str, Answer]:
         entry = rng.choice(self._entries)
         facet = self._facet(entry, rng)
-        text = fill(rng.choice(self.questions.frames[facet]), A=self._name(entry, rng, facet))
+        if self.questions.openers and rng.random() < _MENTIONED:
+            text = self._mention(entry, rng).rstrip(".?!~ ") + rng.choice(_JOINTS)
+            return text + self._leaning(facet, rng), self._answers[entry.id, facet]
+        text = fill(self._frame(facet, rng), A=self._name(entry, rng, facet))
         return text, self._answers[entry.id, facet]
 
     def _turn_whole(self, rng: random.Random) -> tuple[str, Answer]:
@@ -169,9 +179,9 @@ class DialogueMaker:
         if rng.random() < 0.08 and self.questions.frames.get("compare"):
             names = [word, self._name(rng.choice(self._entries), rng, "compare")]
             rng.shuffle(names)
-            text = fill(rng.choice(self.questions.frames["compare"]), A=names[0], B=names[1])
+            text = fill(self._frame("compare", rng), A=names[0], B=names[1])
         else:
-            text = fill(rng.choice(self.questions.frames[facet]), A=word)
+            text = fill(self._frame(facet, rng), A=word)
         return text.replace(word, _NAMED, 1), self._replies["decline", "term"], word
 
     def _turn_smalltalk(self, rng: random.Random) -> tuple[str, Answer]:
@@ -188,6 +198,29 @@ class DialogueMaker:
         ]
         return rng.choices(facets, [_FACET_WEIGHTS[f] for f in facets])[0]
 
+    def _frame(self, facet: str, rng: random.Random) -> str:
+        """A wording with a slot for this facet."""
+        borrowed = self._borrowed.get(facet)
+        if borrowed and rng.random() < _BORROWED:
+            frame = rng.choice(borrowed)
+        else:
+            frame = rng.choice(self.questions.frames[facet])
+        if self._lead_ins and rng.random() < _LED_IN:
+            frame = f"{rng.choice(self._lead_ins)} {frame}"
+        return frame
+
+    def _mention(self, entry: Entry, rng: random.Random) -> str:
+        """A message that brings up the entry and asks nothing yet."""
+        text = rng.choice(self.questions.openers)
+        return fill(text, A=self._name(entry, rng, "definition"))
+
+    def _leaning(self, facet: str, rng: random.Random) -> str:
+        """A question about what was just mentioned: a written one, or one with a pronoun."""
+        wordings = self.questions.followups.get(("last", facet))
+        if wordings and rng.random() < 0.55:
+            return rng.choice(wordings)
+        return fill(rng.choice(self.questions.frames[facet]), A=rng.choice(_PRONOUNS))
+
     def _name(self, entry: Entry, rng: random.Random, facet: str) -> str:
         names = entry.names
         if facet == "expansion":  # nobody asks what the spelt-out form stands for
@@ -200,9 +233,8 @@ class DialogueMaker:
 
     def _compare_text(self, ids: list[str], rng: random.Random) -> str:
         a, b = rng.sample(ids, 2)
-        frame = rng.choice(self.questions.frames["compare"])
         names = [self._name(self.glossary[i], rng, "compare") for i in (a, b)]
-        return fill(frame, A=names[0], B=names[1])
+        return fill(self._frame("compare", rng), A=names[0], B=names[1])
 
     def _unknown_word(self, rng: random.Random) -> str:
         kind = rng.choices(list(_UNKNOWN_WEIGHTS), list(_UNKNOWN_WEIGHTS.values()))[0]
@@ -251,8 +283,7 @@ class DialogueMaker:
     def _first_turn(self, turns: int, rng: random.Random) -> tuple[str, Answer]:
         if turns > 1 and self.questions.openers and rng.random() < 0.25:
             entry = rng.choice(self._entries)
-            text = fill(rng.choice(self.questions.openers), A=self._name(entry, rng, "definition"))
-            return messy(text, rng), self._answers[entry.id, "definition"]
+            return messy(self._mention(entry, rng), rng), self._answers[entry.id, "definition"]
         return self.turn(rng)
 
     def _next_turn(self, topics: list[str], rng: random.Random) -> tuple[str, Answer]:
@@ -274,14 +305,10 @@ class DialogueMaker:
             return self.turn(rng)
         return messy(found[0], rng), found[1]
 
-    def _follow_last(self, entry: Entry, rng: random.Random) -> tuple[str, Answer] | None:
+    def _follow_last(self, entry: Entry, rng: random.Random) -> tuple[str, Answer]:
         """Written follow-ups, and any wording with a pronoun in the term's place."""
         facet = self._facet(entry, rng)
-        wordings = self.questions.followups.get(("last", facet))
-        if not wordings or rng.random() < 0.45:
-            frame = rng.choice(self.questions.frames[facet])
-            return fill(frame, A=rng.choice(_PRONOUNS)), self._answers[entry.id, facet]
-        return rng.choice(wordings), self._answers[entry.id, facet]
+        return self._leaning(facet, rng), self._answers[entry.id, facet]
 
     def _follow_new(self, topics: list[str], rng: random.Random) -> tuple[str, Answer] | None:
         """A question that names another term, or one from earlier on."""
