@@ -1,7 +1,8 @@
 """The training loop. It knows examples (ids and which of them to learn), not where they come from.
 
 Every batch is a function of (seed, stage, step) alone, so a resumed run sees what an uninterrupted
-one would have seen, and any number of processes share one and the same global batch.
+one would have seen, and any number of processes share one and the same global batch. What dropout
+leaves out depends on the process as well.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class TrainSettings:
     Args:
         batch_tokens: tokens a step, over all processes.
         muon_lr, adam_lr: peak learning rates.
+        dropout: share of each block's output that is left out.
         warmup, decay: shares of a stage's steps in which the rate rises, and falls to zero.
         save_every: steps between two resume points.
         evaluate_every: steps between two evaluations.
@@ -68,6 +70,7 @@ class TrainSettings:
     batch_tokens: int = 3072
     muon_lr: float = 0.01
     adam_lr: float = 0.003
+    dropout: float = 0.0
     warmup: float = 0.02
     decay: float = 0.8
     clip: float = 1.0
@@ -205,6 +208,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.model, self.stages, self.settings = model, stages, settings
+        model.dropout = settings.dropout
         self.folder, self.fingerprint = Path(folder), fingerprint
         self.on_progress, self.evaluate = on_progress, evaluate
         self.on_stage_end, self.should_stop = on_stage_end, should_stop
@@ -227,6 +231,9 @@ class Trainer:
         """One update. Returns the mean loss in nats per learnt token."""
         examples = draw(stage, step, self.settings, self.model.config.context)
         count = sum(sum(example.learn[1:]) for example in examples)
+        if self.settings.dropout:
+            place = f"{self.settings.seed}/{stage.name}/{step}/{self.rank}"
+            torch.manual_seed(random.Random(place).getrandbits(63))
         mine = pack(self._share(examples)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, fast_bfloat16(self.device)):
             loss = summed_loss(self.model, mine) / max(1, count)

@@ -27,7 +27,7 @@ class Recipe:
         pretrain_steps, chat_steps: steps of a training from scratch.
         tune_steps: steps of a training that goes on from a checkpoint.
         minutes: a training from scratch is shortened to this on a slower machine.
-        batch_tokens, muon_lr, adam_lr, decay: `TrainSettings`.
+        batch_tokens, muon_lr, adam_lr, dropout, decay: `TrainSettings`.
         bpe_dropout: share of merges left out of the learner's messages.
         brief: how often an answer stops after its first tokens (`dialogues.chat_example`).
         blank: share of the learner's tokens that are blanked out.
@@ -47,6 +47,7 @@ class Recipe:
     batch_tokens: int = 3072
     muon_lr: float = 0.01
     adam_lr: float = 0.003
+    dropout: float = 0.05
     decay: float = 0.8
     bpe_dropout: float = 0.1
     brief: float = 0.8
@@ -60,9 +61,11 @@ class Recipe:
         for name in ("vocabulary", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"'{name}'은(는) 1 이상이어야 해요.")
-        for name in ("bpe_dropout", "brief", "blank", "held_out", "decay"):
+        for name in ("dropout", "bpe_dropout", "brief", "blank", "held_out", "decay"):
             if getattr(self, name) > 1:
                 raise RecipeError(f"'{name}'은(는) 0과 1 사이여야 해요.")
+        if self.dropout == 1:
+            raise RecipeError("'dropout'은(는) 1보다 작아야 해요.")
 
     @property
     def scratch_steps(self) -> dict[str, int]:
@@ -76,6 +79,7 @@ class Recipe:
             batch_tokens=self.batch_tokens,
             muon_lr=self.muon_lr,
             adam_lr=self.adam_lr,
+            dropout=self.dropout,
             decay=self.decay,
         )
 

@@ -72,9 +72,9 @@ def lead_ins(questions: Questions, glossary: Glossary) -> list[str]:
     out = []
     for text in texts:
         first, *rest = _SENTENCE_END.split(text, maxsplit=1)
-        if rest and 8 <= len(first) <= _LEAD_IN_LETTERS and not re.search(r"[{?]", first):
-            if not names_term(first):
-                out.append(first)
+        fits = rest and 8 <= len(first) <= _LEAD_IN_LETTERS and not re.search(r"[{?]", first)
+        if fits and not names_term(first):
+            out.append(first)
     return sorted(set(out))
 
 

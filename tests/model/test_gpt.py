@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.gpt import causal_attention, rotary_table, rotate
+from model.gpt import causal_attention, dropout, rotary_table, rotate
 
 
 def close(a, b, tolerance=2e-4):
@@ -134,3 +134,20 @@ def test_fresh_weights_come_from_the_seed(make_gpt):
     embedding = models[0].embedding.weight.detach()
     assert float(embedding.std()) == pytest.approx(0.02, rel=0.1)
     assert float(a.detach().std()) == pytest.approx(0.02 / 2, rel=0.15)  # 1/sqrt(2 · 2 layers)
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean():
+    torch.manual_seed(1)
+    out = dropout(torch.ones(499, 601), 0.2)
+    assert set(out.unique().tolist()) == {0.0, 1.25}
+    assert (out == 0).float().mean() == pytest.approx(0.2, abs=0.005)
+    assert torch.equal(dropout(torch.ones(3, 5), 0.0), torch.ones(3, 5))
+
+
+def test_dropout_is_for_training_only(make_gpt):
+    gpt = make_gpt(40)
+    ids = torch.arange(12)[None]
+    plain = gpt.eval()(ids)
+    gpt.dropout = 0.5
+    assert torch.equal(gpt(ids), plain)
+    assert not torch.allclose(gpt.train()(ids), plain)

@@ -26,7 +26,9 @@ from model.train import (
 )
 
 VOCAB = 97
-SETTINGS = TrainSettings(seed=3, batch_tokens=80, save_every=2, evaluate_every=2, muon_lr=0.01)
+SETTINGS = TrainSettings(
+    seed=3, batch_tokens=80, save_every=2, evaluate_every=2, muon_lr=0.01, dropout=0.2
+)
 
 
 def sample(rng: random.Random) -> Example:

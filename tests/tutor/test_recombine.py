@@ -26,7 +26,9 @@ def test_a_name_becomes_a_slot_that_keeps_its_particle(glossary: Glossary, text,
     assert fill(wanted, A="GPT").count("GPT") == wanted.count("{A")
 
 
-@pytest.mark.parametrize("text", ["LSTMX는 뭐야", "그건 왜 필요해", "BiLSTM은 뭐야", "LSTM-2 알려줘"])
+@pytest.mark.parametrize(
+    "text", ["LSTMX는 뭐야", "그건 왜 필요해", "BiLSTM은 뭐야", "LSTM-2 알려줘"]
+)
 def test_part_of_another_word_is_no_name(glossary: Glossary, text):
     assert slotted(text, glossary["lstm"], "A") is None
 
