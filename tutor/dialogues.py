@@ -46,7 +46,7 @@ _PRONOUNS = (
 _NODS = ("ack", "thanks", "praise")
 # How often a wording with a slot is one that was written for another term, comes after somebody
 # else's lead-in, or follows a mention of the term in the same message.
-_BORROWED, _LED_IN, _MENTIONED = 0.3, 0.07, 0.08
+_BORROWED, _LED_IN, _MENTIONED = 0.3, 0.07, 0.1
 _JOINTS = (". ", ". ", " ", "... ", ", ", " 근데 ", ". 그래서 ", "! ")
 # Stands for a name while the words around it are messed up; nobody types it.
 _NAMED = "\ue000"

@@ -41,7 +41,7 @@ class Recipe:
     mlp_width: int = 704
     context: int = 512
     pretrain_steps: int = 800
-    chat_steps: int = 22_000
+    chat_steps: int = 24_000
     tune_steps: int = 600
     minutes: float = 140.0
     batch_tokens: int = 3072

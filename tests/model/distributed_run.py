@@ -40,4 +40,5 @@ if __name__ == "__main__":
     for module in (model.optim, model.train):
         module.fast_bfloat16 = lambda device: False  # its rounding would hide a real difference
     train(Path(sys.argv[1]))
+    dist.barrier()  # none leaves while another still talks to it
     dist.destroy_process_group()
