@@ -370,10 +370,12 @@ def evaluate(
         judge,
         read_questions,
         score,
+        taught,
     )
 
-    asked = read_questions(questions)
+    written = read_questions(questions)
     tutor = _open(model)
+    asked = taught(written, tutor.glossary)
     results = answer_all(tutor, asked)
     scores = score(tutor.glossary, asked, results)
     exact, missed = exact_definitions(tutor)
@@ -414,6 +416,9 @@ def evaluate(
         interval = f"{value.low:.1%}–{value.high:.1%}" if value.count else "–"
         table.add_row(name, f"{value.value:.1%}", f"{value.right}/{value.count}", interval)
     out.print(table)
+    if len(asked) < len(written):
+        left_out = len(written) - len(asked)
+        out.print(f"이 모델이 배우지 않은 용어를 묻는 질문 {left_out}개는 빼고 쟀어요.")
     out.print(f"확률이 믿을 만한가: 기대 보정 오차(ECE) {error:.3f}, 구간 {len(bins)}개")
     for b in bins:
         out.print(f"  확률 {b.probability:.0%}쯤: 답 {b.count}개 가운데 {b.right:.0%}가 맞음")

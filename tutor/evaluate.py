@@ -78,6 +78,11 @@ def read_questions(path: Path, *, labelled: bool = True) -> list[Question]:
     return out
 
 
+def taught(questions: Sequence[Question], glossary: Glossary) -> list[Question]:
+    """Without the questions about terms that this model was never taught."""
+    return [q for q in questions if all(term in glossary for term in q.terms)]
+
+
 def answer_all(
     tutor: Tutor,
     questions: Sequence[Question],

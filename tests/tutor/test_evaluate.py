@@ -20,6 +20,7 @@ from tutor.evaluate import (
     read_questions,
     score,
     share,
+    taught,
 )
 from tutor.paths import EVAL
 
@@ -46,6 +47,13 @@ def result(kind="answer", terms=(), facet="", similarity=1.0) -> Result:
 def test_judging(wanted, said, term, facet):
     verdict = judge(Question("q", ["?"], *wanted), said)
     assert (verdict.term, verdict.facet, verdict.right) == (term, facet, term and facet)
+
+
+def test_a_model_is_not_asked_about_what_it_was_not_taught(glossary):
+    known = Question("a", ["?"], ["rnn"], ["why"])
+    out = Question("b", ["?"], [], ["refuse"])
+    unknown = Question("c", ["?"], ["rnn", "없는-용어"], ["compare"])
+    assert taught([known, out, unknown], glossary) == [known, out]
 
 
 def test_an_alternative_term_is_right_too():
