@@ -253,19 +253,27 @@ def train(
 
 @contextmanager
 def _gentle_stop():
-    """The first Ctrl+C asks to stop after the step in progress; a second one breaks off at once."""
+    """The first Ctrl+C, or a request to end, asks to stop after the step in progress.
+
+    A second one breaks off at once.
+    """
     asked = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def handle(*_: Any) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    signal.signal(signal.SIGINT, handle)
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -176,6 +178,27 @@ def test_a_training_on_a_small_glossary_gives_a_model_that_opens(run, weights_fo
     training = json.loads((new / "training.json").read_text(encoding="utf-8"))
     assert training["terms"] == 3 and training["steps"] == {"chat": 2}
     assert not (new / ".training").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_asked_to_end_can_be_resumed(weights_folder, tmp_path, number):
+    path, out = tmp_path / "g.csv", tmp_path / "new"
+    path.write_text("용어,뜻\n라테,라테는 커피예요.\n모카,모카는 커피예요.\n", encoding="utf-8")
+    train = ["train", "--glossary", path, "--from", weights_folder, "--out", out, "--steps"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tutor.cli", *map(str, train), "500"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    metrics = out / ".training" / "metrics.jsonl"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and "--resume" in err and "Traceback" not in err
+    assert (out / ".training" / "resume.safetensors").is_file()
+    assert not (out / "model.safetensors").exists()
 
 
 def test_a_folder_with_other_things_is_never_overwritten(run, weights_folder, tmp_path):
