@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from model.calibration import divide_logits, fit_temperature
 from model.checkpoint import (
     UNFINISHED,
     CheckpointError,
@@ -27,7 +28,7 @@ from model.checkpoint import (
 )
 from model.engine import Engine
 from model.gpt import GPT
-from model.tokenizer import END, Tokenizer
+from model.tokenizer import Tokenizer
 from model.train import (
     Progress,
     Stage,
@@ -48,6 +49,8 @@ from tutor.questions import load_questions
 from tutor.recipe import Recipe
 
 PRETRAINED = "pretrained"
+# A glossary of few terms has few different questions.
+_CALIBRATION_QUESTIONS, _CALIBRATION_QUESTIONS_A_TERM = 400, 8
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,23 @@ def greedy_answers(
     model: GPT, tokenizer: Tokenizer, conversations: Sequence[Sequence[dict[str, str]]]
 ) -> list[str]:
     """The model's greedy answers to the last message of each conversation."""
-    engine = Engine(model, max_batch=32)
-    generations = [
-        engine.submit(
-            [t.id for t in tokenizer.chat(messages, prompt=True)], max_new_tokens=160, capture=False
-        )
-        for messages in conversations
+    return [
+        tokenizer.decode(answer) for _, answer in greedy_tokens(model, tokenizer, conversations)
     ]
-    texts = [tokenizer.decode([s.token for s in g if s.token != END]) for g in generations]
+
+
+def greedy_tokens(
+    model: GPT, tokenizer: Tokenizer, conversations: Sequence[Sequence[dict[str, str]]]
+) -> list[tuple[list[int], list[int]]]:
+    """(ids of the conversation, ids of the model's greedy answer), for each conversation."""
+    engine = Engine(model, max_batch=32)
+    prompts = [
+        [token.id for token in tokenizer.chat(messages, prompt=True)] for messages in conversations
+    ]
+    generations = [engine.submit(ids, max_new_tokens=160, capture=False) for ids in prompts]
+    answers = [[step.token for step in generation] for generation in generations]
     engine.close()
-    return texts
+    return list(zip(prompts, answers, strict=True))
 
 
 def load_passages(path: Path, glossary: Glossary) -> list[str]:
@@ -163,6 +173,22 @@ class Curriculum:
             for text, (_, answer) in zip(texts, self.held_out, strict=True)
         ]
         return sum(good) / len(good)
+
+    def temperature(self, model: GPT, tokenizer: Tokenizer) -> float:
+        """What to divide the logits by, so that answers are as probable as they are right.
+
+        Measured on questions in wordings that were held back, other draws than `accuracy`'s.
+        """
+        rng = random.Random(f"{self.seed}/calibration")
+        count = min(_CALIBRATION_QUESTIONS, _CALIBRATION_QUESTIONS_A_TERM * len(self.glossary))
+        asked = [self.held_maker.turn(rng) for _ in range(count)]
+        conversations = [[{"role": "user", "content": question}] for question, _ in asked]
+        said = greedy_tokens(model, tokenizer, conversations)
+        right = [
+            same_answer(self.grounder.ground(tokenizer.decode(answer)).answer, wanted)
+            for (_, answer), (_, wanted) in zip(said, asked, strict=True)
+        ]
+        return fit_temperature(model, [(ids + answer, len(ids)) for ids, answer in said], right)
 
     def recall(self, model: GPT, tokenizer: Tokenizer) -> Recall:
         """Ask for every facet of every term and compare word for word."""
@@ -341,9 +367,11 @@ def _finish(
     origin: str,
     taught: Callable[[Path], None],
 ) -> Recall:
-    """Measure the weights as they will be stored, then put the checkpoint in its place."""
+    """Calibrate, measure the weights as they will be stored, then put the checkpoint in its place."""
     work = out / UNFINISHED
     model = trainer.model.cpu()
+    temperature = curriculum.temperature(model, tokenizer)
+    divide_logits(model, temperature)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
@@ -356,6 +384,7 @@ def _finish(
         "steps": plan,
         "recipe": asdict(curriculum.recipe),
         "seconds": round(trainer.seconds),
+        "temperature": round(temperature, 4),
         "parameters": model.config.parameter_count(),
         "terms": len(curriculum.glossary),
         "results": recall.to_json(),
