@@ -40,10 +40,10 @@ class Recipe:
     heads: int = 8
     mlp_width: int = 704
     context: int = 512
-    pretrain_steps: int = 800
-    chat_steps: int = 24_000
+    pretrain_steps: int = 2000
+    chat_steps: int = 21_000
     tune_steps: int = 600
-    minutes: float = 140.0
+    minutes: float = 145.0
     batch_tokens: int = 3072
     muon_lr: float = 0.01
     adam_lr: float = 0.003
